@@ -1,0 +1,52 @@
+"""The only door for plugins: everything a plugin may import from mmask.
+
+Names are loaded on first use, so a manifest that imports ``Component`` and ``hookimpl`` stays light.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from mmask.plugin.component import Component
+from mmask.plugin.spec import hookimpl
+
+if TYPE_CHECKING:
+    from mmask.errors import *  # noqa: F403
+    from mmask.keyed import Keys, fold, seeded_scope  # noqa: F401
+    from mmask.protocols import *  # noqa: F403
+    from mmask.recipe.schema import *  # noqa: F403
+    from mmask.types import *  # noqa: F403
+
+API_VERSION = 1
+
+_HOME: dict[str, str] = {}
+
+
+def _home(module: str, names: str) -> None:
+    _HOME.update(dict.fromkeys(names.split(), module))
+
+
+_home("mmask.errors", """MmaskError UsageError RecipeError UnknownNameError PluginError DataError SampleError
+      PlanError ExportError CheckpointError did_you_mean""")
+_home("mmask.keyed", "Keys fold seeded_scope single")
+_home("mmask.types", """Action Batch Encoded Layout Losses MaskPlan Prediction Sample SampleId Scored Target
+      TargetSource Term Tokens View Visibility""")
+_home("mmask.protocols", """Corruption Decoder Encoder Head Loss Masker Objective Packer Plans Preview Scene
+      ScoredMasker TargetMaker Tokenizer Tracker WeightsFormat""")
+_home("mmask.recipe.schema", """DataSection NetworkSection ObjectiveSection OptimSection Recipe
+      ScheduleSection Source Spec TrainSection ViewSection use""")
+_home("mmask.train.objective", "MaskedObjective")
+_home("mmask.train.model", "MaskedModel PlanMaker ViewMaker")
+
+__all__ = ["API_VERSION", "Component", "hookimpl", *sorted(_HOME)]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    raise AttributeError(f"mmask.api has no '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

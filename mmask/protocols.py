@@ -1,0 +1,233 @@
+"""The verbs of the pipeline: what each kind of component must do. Shapes as in `mmask.types`.
+
+A component is any class or function with these methods; nothing has to be inherited. Components that hold
+parameters are ``torch.nn.Module``s. Constructors take keyword options only: they become the recipe's keys,
+are checked by name, and their annotations and docstrings are what ``mmask recipe show`` prints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from mmask.keyed import Keys
+    from mmask.types import (
+        Batch,
+        Encoded,
+        Layout,
+        Losses,
+        MaskPlan,
+        Prediction,
+        Sample,
+        Scored,
+        Target,
+        Term,
+        Tokens,
+        View,
+    )
+
+
+@runtime_checkable
+class Decoder(Protocol):
+    """Turns the stored parts of one sample into arrays. Runs in loader workers, one thread each."""
+
+    def __call__(self, sample: Sample, keys: Keys | None) -> Mapping[str, Any]:
+        """field name -> array or tensor of one sample.
+
+        keys: the sample's keys (one row) for augmentation; None asks for the deterministic form used in
+        evaluation. Numbers that describe the augmentation go under ``augment.<name>`` as a 1-D array.
+        Raises `mmask.errors.SampleError` when the sample cannot be used.
+        """
+        ...
+
+
+@runtime_checkable
+class Tokenizer(Protocol):
+    """Cuts a batch into tokens. A module when it learns (a convolutional front end)."""
+
+    def layout(self, batch: Batch) -> Layout:
+        """Where the tokens will lie, from shapes and lengths alone."""
+        ...
+
+    def __call__(self, batch: Batch) -> Tokens:
+        """The tokens themselves."""
+        ...
+
+
+@runtime_checkable
+class Masker(Protocol):
+    """Decides what is hidden, from a layout and keys alone."""
+
+    def plan(self, layout: Layout, keys: Keys) -> MaskPlan:
+        """The plan of each sample: a pure function of its layout and its key."""
+        ...
+
+
+@runtime_checkable
+class ScoredMasker(Protocol):
+    """A masker that needs numbers from a model or from history. Runs in the training process.
+
+    ``needs`` names what it reads ("attention", "loss", "history"); its state, if any, is in
+    ``state_dict()`` and goes into the checkpoint.
+    """
+
+    needs: frozenset[str]
+
+    def plan(self, layout: Layout, keys: Keys, scores: Mapping[str, torch.Tensor]) -> MaskPlan:
+        """As `Masker.plan`, with (B, N) scores by name."""
+        ...
+
+
+@runtime_checkable
+class Corruption(Protocol):
+    """Makes what a network sees. ``site`` says where: "signal", "feature" or "embedding"."""
+
+    site: str
+
+    def __call__(self, view: View, stream: str, plan: MaskPlan, scene: Scene) -> Tokens:
+        """The corrupted tokens of one stream of ``view``. At the signal site it goes through
+        ``scene.retokenize`` with a changed batch."""
+        ...
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """A network. Sees a view and nothing else."""
+
+    def __call__(self, view: View, *, taps: Sequence[str] = ()) -> Encoded:
+        """The encoded view. ``taps`` names internal states to return as well."""
+        ...
+
+
+@runtime_checkable
+class TargetMaker(Protocol):
+    """Makes the truth at scored places."""
+
+    def __call__(self, scene: Scene, scored: Scored) -> Target:
+        """The target, one value for each scored place."""
+        ...
+
+
+@runtime_checkable
+class Head(Protocol):
+    """Predicts at scored places, and computes nothing elsewhere where it can avoid it."""
+
+    def __call__(self, encoded: Encoded, scored: Scored) -> Prediction:
+        """One value for each scored place."""
+        ...
+
+
+@runtime_checkable
+class Loss(Protocol):
+    """Compares prediction and target at the same scored places."""
+
+    def __call__(self, prediction: Prediction, target: Target) -> Term:
+        """The sum over scored places and its declared denominator."""
+        ...
+
+
+@runtime_checkable
+class Objective(Protocol):
+    """One way of learning from a scene. Most are `mmask.train.objective.MaskedObjective`."""
+
+    coupling: str  # "none", "group" or "global"
+
+    def denominators(self, plans: Plans) -> Mapping[str, float]:
+        """term name -> the count it will report, known before the forward pass."""
+        ...
+
+    def __call__(self, scene: Scene) -> Losses:
+        """The named loss terms."""
+        ...
+
+
+class Plans(Protocol):
+    """The plans of one batch: drawn before the forward pass, or given by the caller."""
+
+    batch: Batch
+
+    def plan(self, name: str, stream: str | None = None) -> MaskPlan:
+        """One plan, by plan name and stream."""
+        ...
+
+    def layout(self, stream: str | None = None) -> Layout:
+        """The clean layout of a stream."""
+        ...
+
+
+class Scene(Plans, Protocol):
+    """One forward pass: views and encodings are made once, when first asked for, and shared."""
+
+    step: int
+    training: bool
+    keys: Keys
+    predictions: dict[str, Prediction]
+
+    def view(self, name: str) -> View:
+        """A view by name; ``clean`` always exists."""
+        ...
+
+    def encode(self, network: str, view: str, *, taps: Sequence[str] = ()) -> Encoded:
+        """A network's output for a view, computed once."""
+        ...
+
+    def network(self, name: str) -> torch.nn.Module:
+        """A network by name."""
+        ...
+
+    def retokenize(self, stream: str, batch: Batch) -> Tokens:
+        """A stream's tokens of a changed batch, for corruptions of the signal."""
+        ...
+
+
+@runtime_checkable
+class Packer(Protocol):
+    """Turns raw files into samples for ``mmask data pack``."""
+
+    def __call__(self, path: Path, row: Mapping[str, Any]) -> Mapping[str, bytes]:
+        """field name -> bytes of one sample. ``row`` holds the manifest's columns (label, caption, ...)."""
+        ...
+
+
+@runtime_checkable
+class Preview(Protocol):
+    """Draws a batch, a plan or a reconstruction as a picture."""
+
+    def __call__(self, model: Any, batch: Batch, *, plans: Any = None, predict: bool = True) -> np.ndarray:
+        """(H, W, 3) uint8. ``predict`` False draws the plan alone, without running the model."""
+        ...
+
+
+@runtime_checkable
+class Tracker(Protocol):
+    """Receives logged numbers and pictures."""
+
+    def log(self, step: int, numbers: Mapping[str, float]) -> None:
+        """Scalars of one logged step."""
+        ...
+
+    def picture(self, step: int, name: str, image: np.ndarray) -> None:
+        """(H, W, 3) uint8."""
+        ...
+
+    def close(self) -> None:
+        """Flush."""
+        ...
+
+
+@runtime_checkable
+class WeightsFormat(Protocol):
+    """Reads (and writes) another codebase's checkpoint."""
+
+    def read(self, path: Path) -> Mapping[str, torch.Tensor]:
+        """That codebase's names -> tensors, without running code from the file."""
+        ...
+
+    def load(self, model: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> Iterator[str]:
+        """Copy into a model; yields a line for everything missing, unexpected or resized."""
+        ...

@@ -1,0 +1,251 @@
+"""Recipe and its sections: typed data that says everything about a run.
+
+A recipe is written as a small Python function in a plugin, stored as TOML beside every run, and changed by
+dotted overrides (``optim.lr=1e-4``). Every key is documented under its field; an unknown key is an error
+that names the nearest one.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+
+
+class Section(BaseModel):
+    """A part of a recipe: keyword-only, unknown keys refused."""
+
+    model_config = ConfigDict(extra="forbid", validate_assignment=True, use_attribute_docstrings=True)
+
+
+class Spec(BaseModel):
+    """A component to build: its name under ``use``, its options beside it.
+
+    ``use("random", ratio=0.75)`` in Python; ``use = "random"`` and ``ratio = 0.75`` in TOML. A name may be
+    qualified by its plugin (``image/patch``). Options are checked against the component when it is built.
+    """
+
+    model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
+
+    use: str
+    """The component's name, ``name`` or ``plugin/name``."""
+
+    def options(self) -> dict[str, Any]:
+        """The options, without the name."""
+        return dict(self.__pydantic_extra__ or {})
+
+
+def use(name: str, /, **options: Any) -> Spec:
+    """A `Spec` in Python."""
+    return Spec.model_validate({"use": name, **options})
+
+
+class Source(Section):
+    """One set of shards."""
+
+    url: str
+    """A tar, a brace pattern (``train-{000..127}.tar``), a folder, an http(s) or any fsspec URL."""
+    name: str = ""
+    """The source's name in sample ids; defaults to ``s0``, ``s1``, ..."""
+    weight: float = Field(1.0, gt=0)
+    """Its share of a mixture."""
+
+
+class DataSection(Section):
+    """Where samples come from and how they are read."""
+
+    dataset: str = ""
+    """A dataset component that gives the sources when none are named (a plugin's sample shards)."""
+    train: list[Source] = Field(default_factory=list)
+    """Training sources; more than one is a mixture by weight."""
+    val: list[Source] = Field(default_factory=list)
+    """Held-out sources for the fixed-plan validation loss and the pictures."""
+    decode: dict[str, Spec] = Field(default_factory=dict)
+    """Decoders by the name of what they make, run in order on each sample."""
+    batch_size: PositiveInt = 64
+    """Samples of one optimizer step, over all ranks and micro-batches."""
+    workers: int = Field(1, ge=0)
+    """Loader processes per rank; 0 decodes in the training process."""
+    streams: PositiveInt = 64
+    """C, the number of canonical streams an epoch is cut into. Part of the order: keep it when resuming."""
+    shuffle: int = Field(4096, ge=0)
+    """Samples in a shuffle block; 0 reads in stored order."""
+    fault_budget: float = Field(0.01, ge=0, le=1)
+    """The share of unreadable samples above which the run stops."""
+
+
+class OptimSection(Section):
+    """The optimizer and its step."""
+
+    name: str = "adamw"
+    """``adamw``, or any optimizer that timm's factory knows."""
+    base_lr: float | None = None
+    """Learning rate at ``base_batch`` samples a step, scaled linearly with the batch."""
+    base_batch: PositiveInt = 256
+    """The batch that ``base_lr`` belongs to (Goyal et al. 2017)."""
+    lr: float | None = None
+    """The peak learning rate itself; wins over ``base_lr``."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Adam's moment decays."""
+    eps: float = 1e-8
+    """Adam's epsilon."""
+    weight_decay: float = 0.05
+    """Decoupled weight decay of matrices."""
+    decay_1d: bool = False
+    """Whether biases, norms and other one-dimensional parameters are decayed too."""
+    layer_decay: float | None = None
+    """Factor of the learning rate from each layer to the one below (timm's layer groups)."""
+    clip: float | None = None
+    """Global gradient norm above which gradients are scaled down."""
+    accumulate: PositiveInt = 1
+    """Micro-batches a step is cut into."""
+
+    @model_validator(mode="after")
+    def _some_lr(self) -> OptimSection:
+        if self.lr is None and self.base_lr is None:
+            raise ValueError("give optim.lr or optim.base_lr")
+        return self
+
+
+class ScheduleSection(Section):
+    """How long, and the course of the learning rate. Give ``steps`` or ``epochs``; ``steps`` wins."""
+
+    steps: PositiveInt | None = None
+    """Optimizer steps."""
+    epochs: float | None = Field(None, gt=0)
+    """Passes over the training samples."""
+    kind: Literal["cosine", "linear", "constant"] = "cosine"
+    """The course after warm-up."""
+    warmup_epochs: float | None = Field(None, ge=0)
+    """Linear warm-up from ``warmup_lr``, in epochs."""
+    warmup_steps: int | None = Field(None, ge=0)
+    """The same in steps; wins over ``warmup_epochs``."""
+    warmup_lr: float = 0.0
+    """Learning rate at step 0."""
+    min_lr: float = 0.0
+    """Learning rate at the end."""
+
+    @model_validator(mode="after")
+    def _some_length(self) -> ScheduleSection:
+        if self.steps is None and self.epochs is None:
+            raise ValueError("give schedule.steps or schedule.epochs")
+        return self
+
+
+class TrainSection(Section):
+    """The engine."""
+
+    seed: int = 0
+    """Seed of order, plans, augmentation, initialisation and dropout."""
+    device: str = "auto"
+    """``auto``, ``cpu``, ``cuda``, ``mps``."""
+    precision: Literal["fp32", "bf16", "fp16", "fp64"] = "fp32"
+    """Autocast type; parameters stay in fp32 (fp64 for tests of numbers)."""
+    compile: bool = False
+    """Run the model through torch.compile."""
+    ema: float | None = Field(None, gt=0, lt=1)
+    """Decay of an exponential moving average of the weights."""
+    save_every: PositiveInt = 1000
+    """Steps between checkpoints."""
+    keep: PositiveInt = 2
+    """Checkpoints kept."""
+    log_every: PositiveInt = 10
+    """Steps between rows of metrics.jsonl."""
+    val_every: PositiveInt | None = None
+    """Steps between validation losses; defaults to ``save_every``."""
+    val_samples: PositiveInt = 512
+    """Held-out samples of a validation loss."""
+    health_every: PositiveInt | None = None
+    """Steps between health points (pictures, probes); defaults to ``save_every``."""
+    nonfinite_budget: int = Field(10, ge=0)
+    """Steps with a non-finite loss or gradient that may be skipped before the run stops."""
+    trackers: list[Spec] = Field(default_factory=lambda: [use("tensorboard")])
+    """Where numbers and pictures go beside the run folder."""
+
+
+class ViewSection(Section):
+    """What a network is shown: a plan applied to another view by a corruption."""
+
+    of: str = "clean"
+    """The view it is made from."""
+    plan: str | None = "mask"
+    """The plan that says what is hidden; None hides nothing."""
+    corrupt: Spec | None = None
+    """How hidden places are treated."""
+    streams: list[str] | None = None
+    """The streams it changes; None means all that the plan covers."""
+
+
+class NetworkSection(Spec):
+    """A network: an encoder component, its options, and how it is treated."""
+
+    frozen: bool = False
+    """No gradients, evaluation mode, no optimizer."""
+    ema_of: str | None = None
+    """The network whose moving average this one is."""
+    ema_decay: float = Field(0.999, ge=0, lt=1)
+    """Decay of that average."""
+    init: str | None = None
+    """Weights to start from (a file, ``timm:NAME`` or a run)."""
+
+
+class ObjectiveSection(Section):
+    """What is learnt from a view."""
+
+    use: str = "masked"
+    """The objective component; ``masked`` predicts a target at scored places."""
+    network: str = "encoder"
+    """The network that encodes the view."""
+    view: str = "masked"
+    """The view it is learnt from."""
+    scored: Literal["hidden", "valid", "cells", "pooled", "signal"] = "hidden"
+    """Where prediction and target are compared."""
+    head: Spec | None = None
+    """The head that predicts."""
+    target: Spec | None = None
+    """What is predicted."""
+    loss: Spec | None = None
+    """How they are compared."""
+    weight: float = 1.0
+    """Its factor in the total."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Options of an objective other than ``masked``."""
+
+
+class Recipe(Section):
+    """A method: data, tokenizers, plans, views, networks, objectives, optimizer and schedule."""
+
+    name: str
+    """The recipe's name."""
+    summary: str = ""
+    """One line."""
+    paper: str = ""
+    """Where the method and its constants come from."""
+    data: DataSection
+    """Where samples come from."""
+    tokenize: dict[str, Spec]
+    """Stream name -> tokenizer."""
+    mask: Spec | dict[str, Spec] = Field(default_factory=dict)
+    """The masker, or several by plan name. A single one makes the plan ``mask``."""
+    views: dict[str, ViewSection] = Field(default_factory=lambda: {"masked": ViewSection()})
+    """View name -> how it is made. ``clean`` always exists."""
+    networks: dict[str, NetworkSection]
+    """Network name -> encoder."""
+    objectives: dict[str, ObjectiveSection]
+    """Objective name -> what is learnt."""
+    optim: OptimSection
+    """The optimizer."""
+    schedule: ScheduleSection
+    """The schedule."""
+    train: TrainSection = Field(default_factory=TrainSection)
+    """The engine."""
+    preview: Spec | None = None
+    """How reconstructions are drawn."""
+    exports: str = "encoder"
+    """The network that ``embed``, ``eval`` and ``export`` use."""
+    profiles: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Named sets of dotted overrides; ``demo`` applies when no data is given."""
+
+    def maskers(self) -> dict[str, Spec]:
+        """Plan name -> masker."""
+        return {"mask": self.mask} if isinstance(self.mask, Spec) else self.mask

@@ -1,0 +1,100 @@
+"""Recipe + plugin host -> MaskedModel: every name becomes an object here and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from torch import nn
+
+from mmask.errors import RecipeError
+from mmask.recipe.schema import NetworkSection, ObjectiveSection, Recipe, Spec, ViewSection
+from mmask.train.model import MaskedModel, PlanMaker, ViewMaker
+from mmask.train.objective import MaskedObjective
+
+
+class Builder(Protocol):
+    """What building needs from the plugin host."""
+
+    def build(self, kind: str, spec: Spec, /, **wiring: Any) -> Any:
+        """The component ``spec`` names, with its options. ``wiring`` offers parts already built; a
+        component that declares a parameter of that name (``tokenizer``, ``network``, ``target``) gets it."""
+        ...
+
+
+def build_model(recipe: Recipe, host: Builder) -> MaskedModel:
+    """The model of a recipe, initialised under the caller's random state."""
+    tokenizers = {name: host.build("tokenizer", spec) for name, spec in recipe.tokenize.items()}
+    networks: dict[str, nn.Module] = {}
+    for name, section in recipe.networks.items():
+        networks[name] = _network(section, host, tokenizers, networks)
+    return MaskedModel(
+        tokenizers=tokenizers,
+        maskers={name: _masker(name, spec, host, tokenizers) for name, spec in recipe.maskers().items()},
+        views={name: _view(view, host, tokenizers, networks) for name, view in recipe.views.items()},
+        networks=networks,
+        objectives={
+            name: _objective(name, section, recipe, host, tokenizers, networks)
+            for name, section in recipe.objectives.items()
+        },
+        seed=recipe.train.seed,
+        exports=recipe.exports,
+        frozen=frozenset(name for name, section in recipe.networks.items() if section.frozen),
+    )
+
+
+def _network(
+    section: NetworkSection, host: Builder, tokenizers: Mapping[str, Any], networks: Mapping[str, nn.Module]
+) -> nn.Module:
+    spec = Spec.model_validate({"use": section.use, **section.options()})
+    return host.build("encoder", spec, tokenizers=tokenizers, networks=networks, **_only("tokenizer", tokenizers))
+
+
+def _masker(name: str, spec: Spec, host: Builder, tokenizers: Mapping[str, Any]) -> PlanMaker:
+    options = spec.options()
+    streams = tuple(options.pop("on", tokenizers))
+    unknown = [stream for stream in streams if stream not in tokenizers]
+    if unknown:
+        raise RecipeError(f"mask.{name}.on names stream '{unknown[0]}'; the recipe has {sorted(tokenizers)}")
+    plain = Spec.model_validate({"use": spec.use, **options})
+    return PlanMaker(host.build("masker", plain), streams)
+
+
+def _view(
+    section: ViewSection, host: Builder, tokenizers: Mapping[str, Any], networks: Mapping[str, nn.Module]
+) -> ViewMaker:
+    corrupt = None
+    if section.corrupt is not None:
+        corrupt = host.build("corruption", section.corrupt, tokenizers=tokenizers, networks=networks)
+    streams = None if section.streams is None else tuple(section.streams)
+    return ViewMaker(section.of, section.plan, corrupt, streams)
+
+
+def _objective(
+    name: str, section: ObjectiveSection, recipe: Recipe, host: Builder,
+    tokenizers: Mapping[str, Any], networks: Mapping[str, nn.Module],
+) -> nn.Module:
+    wiring = {"tokenizers": tokenizers, "networks": networks, **_only("tokenizer", tokenizers)}
+    if section.network in networks:
+        wiring["network"] = networks[section.network]
+    parts: dict[str, Any] = {}
+    for kind in ("target", "head", "loss"):
+        spec = getattr(section, kind)
+        if spec is not None:
+            parts[kind] = host.build(kind, spec, **wiring, **parts)
+    if section.use != "masked":
+        spec = Spec.model_validate({"use": section.use, **section.options})
+        return host.build("objective", spec, name=name, section=section, **wiring, **parts)
+    missing = [kind for kind in ("target", "head", "loss") if kind not in parts]
+    if missing:
+        raise RecipeError(f"objectives.{name} has no {missing[0]}", hint=f"set objectives.{name}.{missing[0]}.use")
+    view = recipe.views.get(section.view)
+    return MaskedObjective(
+        name=name, network=section.network, view=section.view, plan=view.plan if view else None,
+        scored=section.scored, weight=section.weight, **parts,
+    )
+
+
+def _only(name: str, table: Mapping[str, Any]) -> dict[str, Any]:
+    """The single entry of a table as wiring; nothing when there are several."""
+    return {name: next(iter(table.values()))} if len(table) == 1 else {}

@@ -1,0 +1,65 @@
+"""MaskedObjective: predict a target at scored places of a view. Most recipes need no other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from torch import nn
+
+from mmask.errors import PlanError
+from mmask.protocols import Head, Loss, Plans, Scene, TargetMaker
+from mmask.types import Losses, Prediction, Scored
+
+
+class MaskedObjective(nn.Module):
+    """encode(view) -> head at scored places -> loss against the target there.
+
+    name: the loss term's name. scored: ``hidden`` places of the view's plan, all ``valid`` places,
+    ``cells`` the plan altered, or one ``pooled`` value a sample. weight: factor of the term.
+    """
+
+    coupling = "none"
+
+    def __init__(
+        self, *, name: str, head: Head, target: TargetMaker, loss: Loss, network: str = "encoder",
+        view: str = "masked", plan: str | None = "mask", stream: str | None = None,
+        scored: str = "hidden", weight: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.name, self.network, self.view, self.weight = name, network, view, weight
+        self.plan, self.stream, self.scored_at = plan, stream, scored
+        self.head, self.target, self.loss = head, target, loss
+
+    def scored(self, plans: Plans) -> Scored:
+        """The places this objective compares, from the plans alone."""
+        if self.scored_at in ("hidden", "cells"):
+            if self.plan is None:
+                raise PlanError(f"objective '{self.name}' scores hidden places of a view without a plan")
+            plan = plans.plan(self.plan, self.stream)
+            if self.scored_at == "hidden":
+                return Scored.hidden(plan)
+            if plan.altered is None:
+                raise PlanError(f"objective '{self.name}' scores cells; plan '{self.plan}' altered none")
+            return Scored(plan.layout, "cell", weight=plan.altered.float())
+        layout = plans.layout(self.stream)
+        return Scored.valid(layout) if self.scored_at == "valid" else Scored(layout, self.scored_at)  # type: ignore[arg-type]
+
+    def denominators(self, plans: Plans) -> Mapping[str, float]:
+        """The number of scored places (the sum of their weights)."""
+        return {self.name: self.scored(plans).count()}
+
+    def predict(self, scene: Scene) -> Prediction:
+        """The head's output at scored places."""
+        encoded = scene.encode(self.network, self.view)
+        if encoded.streams and self.stream is not None:
+            encoded = encoded.stream(self.stream)
+        return self.head(encoded, self.scored(scene))
+
+    def forward(self, scene: Scene) -> Losses:
+        """One term, named after the objective."""
+        prediction = scene.predictions[self.name] = self.predict(scene)
+        target = self.target(scene, prediction.scored)
+        term: Any = self.loss(prediction, target)
+        return Losses({self.name: replace(term, weight=self.weight)})

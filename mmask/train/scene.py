@@ -1,0 +1,130 @@
+"""Plans and Scene: one batch's plans, and one forward pass in which everything is made once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from mmask.errors import PlanError, did_you_mean
+from mmask.types import Encoded, Layout, MaskPlan, Prediction, Tokens, View
+
+if TYPE_CHECKING:
+    from mmask.keyed import Keys
+    from mmask.train.model import MaskedModel
+    from mmask.types import Batch
+
+
+@dataclass(frozen=True)
+class BatchPlans:
+    """The layouts and plans of one batch: all of an objective that is known before the forward pass.
+
+    layouts: stream -> clean layout. plans: plan name -> stream -> plan.
+    """
+
+    batch: Batch
+    layouts: Mapping[str, Layout]
+    plans: Mapping[str, Mapping[str, MaskPlan]]
+
+    def plan(self, name: str, stream: str | None = None) -> MaskPlan:
+        """One plan; ``stream`` may be left out when the plan covers a single one."""
+        if name not in self.plans:
+            raise PlanError(f"no plan '{name}'{did_you_mean(name, self.plans)}; there are {sorted(self.plans)}")
+        return pick(self.plans[name], stream, f"plan '{name}'")
+
+    def layout(self, stream: str | None = None) -> Layout:
+        """The clean layout of a stream."""
+        return pick(self.layouts, stream, "the batch")
+
+    def rows(self, start: int, stop: int) -> BatchPlans:
+        """The plans of samples ``start:stop``, for micro-batches."""
+        return BatchPlans(
+            self.batch.rows(start, stop),
+            {name: layout.rows(start, stop) for name, layout in self.layouts.items()},
+            {name: {s: p.rows(start, stop) for s, p in plans.items()} for name, plans in self.plans.items()},
+        )
+
+    def ratios(self) -> dict[str, float]:
+        """The realised mask ratio of each plan, by ``plan`` or ``plan.stream``."""
+        return {
+            name if len(plans) == 1 else f"{name}.{stream}": plan.ratio()
+            for name, plans in self.plans.items()
+            for stream, plan in plans.items()
+        }
+
+
+def pick(table: Mapping[str, Any], name: str | None, what: str) -> Any:
+    """The entry ``name``, or the only one when no name is given."""
+    if name is None and len(table) == 1:
+        return next(iter(table.values()))
+    if name not in table:
+        raise PlanError(f"{what} has no stream '{name}'; it has {sorted(table)}")
+    return table[name]
+
+
+class ModelScene:
+    """The `mmask.protocols.Scene` of one forward pass of a `MaskedModel`."""
+
+    def __init__(self, model: MaskedModel, plans: BatchPlans, keys: Keys) -> None:
+        self.model, self.plans, self.keys = model, plans, keys
+        self.batch = plans.batch
+        self.step, self.training = keys.step, model.training
+        self.predictions: dict[str, Prediction] = {}
+        self._views: dict[str, View] = {}
+        self._encoded: dict[tuple[str, str], Encoded] = {}
+
+    def plan(self, name: str, stream: str | None = None) -> MaskPlan:
+        """One plan."""
+        return self.plans.plan(name, stream)
+
+    def layout(self, stream: str | None = None) -> Layout:
+        """The clean layout of a stream."""
+        return self.plans.layout(stream)
+
+    def network(self, name: str) -> torch.nn.Module:
+        """A network by name."""
+        return self.model.network(name)
+
+    def retokenize(self, stream: str, batch: Batch) -> Tokens:
+        """A stream's tokens of a changed batch."""
+        return self.model.tokenizers[stream](batch)
+
+    def view(self, name: str) -> View:
+        """A view by name, made on first use."""
+        if name not in self._views:
+            self._views[name] = self._clean() if name == "clean" else self._make(name)
+        return self._views[name]
+
+    def encode(self, network: str, view: str, *, taps: Sequence[str] = ()) -> Encoded:
+        """A network's output for a view. Encoded once; asked again with new taps, it is run again."""
+        known = self._encoded.get((network, view))
+        if known is None or any(tap not in known.taps for tap in taps):
+            known = self.model.network(network)(self.view(view), taps=tuple(taps))
+            self._encoded[network, view] = known
+        return known
+
+    def _clean(self) -> View:
+        tokens = {name: tokenizer(self.batch) for name, tokenizer in self.model.tokenizers.items()}
+        return View("clean", tokens)
+
+    def _make(self, name: str) -> View:
+        made = self.model.view_makers.get(name)
+        if made is None:
+            known = ["clean", *self.model.view_makers]
+            raise PlanError(f"no view '{name}'{did_you_mean(name, known)}; there are {known}")
+        source = self.view(made.of)
+        view = replace(source, name=name)
+        if made.plan is None:
+            return view
+        for stream, plan in self.plans.plans[made.plan].items():
+            if made.streams is not None and stream not in made.streams:
+                continue
+            tokens = source.tokens[stream]
+            if made.corrupt is not None:
+                tokens = made.corrupt(view, stream, plan, self)
+            view = replace(
+                view, tokens={**view.tokens, stream: tokens}, plans={**view.plans, stream: plan},
+            )
+        return view

@@ -1,0 +1,11 @@
+"""The manifest: what this plugin claims. Imports nothing heavy."""
+
+from __future__ import annotations
+
+from mmask.api import Component, hookimpl
+
+
+@hookimpl
+def mmask_components() -> tuple[Component, ...]:
+    """Everything the plugin has."""
+    return ()
