@@ -1,0 +1,17 @@
+"""The core's own manifest: it comes through the same door as any plugin, under the name ``core``."""
+
+from __future__ import annotations
+
+from mmask.plugin.component import Component
+from mmask.plugin.spec import hookimpl
+
+
+@hookimpl
+def mmask_components() -> tuple[Component, ...]:
+    """Modality-agnostic components."""
+    return (
+        Component("masker", "random", "mmask.mask.random:RandomMasker", "an exact number of places, uniformly"),
+        Component("corruption", "drop", "mmask.corrupt.drop:Drop", "hidden places leave the sequence (MAE)"),
+        Component("loss", "mse", "mmask.loss.regression:MeanSquaredError", "squared error, averaged in each place"),
+        Component("tracker", "tensorboard", "mmask.observe.tensorboard:TensorBoardTracker", "event files"),
+    )
