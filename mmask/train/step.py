@@ -32,7 +32,6 @@ class Outcome:
     grad_norm: float
     skipped: bool
     stamp: int
-    ratios: Numbers
     metrics: Numbers = field(default_factory=dict)
 
 
@@ -75,7 +74,7 @@ class Stepper:
             terms, metrics, grad_norm = self._gather(parts, counts, norm)
             loss = sum(terms[name] * weight for name, weight in _weights(parts[0]).items())
             skipped = self._apply(plans, step, {"loss": loss, "grad_norm": grad_norm, **terms})
-        return Outcome(loss, terms, grad_norm, skipped, mark, self._ratios(plans), metrics)
+        return Outcome(loss, terms, grad_norm, skipped, mark, metrics)
 
     def _cut(self, plans: BatchPlans) -> Iterator[tuple[int, BatchPlans]]:
         """Micro-batches, as equal as they can be."""
@@ -120,14 +119,11 @@ class Stepper:
     ) -> tuple[Numbers, Numbers, float]:
         """Terms of the global batch, metrics and the gradient norm, with one read of the device."""
         names = list(parts[0].terms)
-        sums = [sum(part.terms[name].total.detach().double() for part in parts) for name in names]
         extra = list(parts[0].metrics)
-        means = [
-            sum(torch.as_tensor(part.metrics[name]).detach().double() for part in parts) / len(parts)
-            for name in extra
-        ]
-        cells = [torch.as_tensor(v, dtype=torch.float64).reshape(()).to(norm.device) for v in (*sums, *means)]
-        *values, grad_norm = torch.stack([*cells, norm.detach().double()]).tolist()
+        kind = torch.float32 if norm.device.type == "mps" else torch.float64
+        cells = [torch.stack([_scalar(p.terms[n].total, norm, kind) for p in parts]).sum() for n in names]
+        cells += [torch.stack([_scalar(p.metrics[n], norm, kind) for p in parts]).mean() for n in extra]
+        *values, grad_norm = torch.stack([*cells, _scalar(norm, norm, kind)]).tolist()
         values = self.ranks.sum(values)
         terms = {n: v / counts[n] if counts[n] > 0 else 0.0 for n, v in zip(names, values, strict=False)}
         rest = values[len(names) :]
@@ -139,8 +135,8 @@ class Stepper:
         scaler = self.precision.scaler
         if not finite(numbers):
             scaling = scaler.is_enabled() and finite({"loss": numbers["loss"]}) and scaler.get_scale() > 1
-            scaler.step(self.optimizer) if scaling else None
-            scaler.update() if scaler.is_enabled() else None
+            if scaler.is_enabled():
+                scaler.update()
             self.optimizer.zero_grad(set_to_none=True)
             if not scaling:  # an overflow of fp16 is answered by a smaller scale, and is no fault
                 self.guard.skip(step, plans, numbers)
@@ -151,8 +147,9 @@ class Stepper:
             average()
         return False
 
-    def _ratios(self, plans: BatchPlans) -> Numbers:
-        return plans.ratios()
+
+def _scalar(value: Any, like: torch.Tensor, kind: torch.dtype) -> torch.Tensor:
+    return torch.as_tensor(value).detach().to(like.device, kind).reshape(())
 
 
 def _weights(losses: Losses) -> Numbers:
