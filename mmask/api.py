@@ -34,10 +34,11 @@ _home("mmask.types", """Action Batch Encoded Layout Losses MaskPlan Prediction S
       TargetSource Term Tokens View Visibility""")
 _home("mmask.protocols", """Corruption Decoder Encoder Head Loss Masker Objective Packer Plans Preview Scene
       ScoredMasker TargetMaker Tokenizer Tracker WeightsFormat""")
-_home("mmask.recipe.schema", """DataSection NetworkSection ObjectiveSection OptimSection Recipe
-      ScheduleSection Source Spec TrainSection ViewSection use""")
+_home("mmask.recipe.schema", """DataSection NetworkSection ObjectiveSection OptimSection ProgramSection Recipe
+      ScheduleSection Source Spec TaskSection TrainSection ViewSection use""")
 _home("mmask.train.objective", "MaskedObjective")
 _home("mmask.train.model", "MaskedModel PlanMaker ViewMaker")
+_home("mmask.train.program", "Program Task")
 
 __all__ = ["API_VERSION", "Component", "hookimpl", *sorted(_HOME)]  # noqa: PLE0604
 

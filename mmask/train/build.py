@@ -11,6 +11,7 @@ from mmask.errors import RecipeError
 from mmask.recipe.schema import NetworkSection, ObjectiveSection, Recipe, Spec, ViewSection
 from mmask.train.model import MaskedModel, PlanMaker, ViewMaker
 from mmask.train.objective import MaskedObjective
+from mmask.train.program import Program, Task
 
 
 class Builder(Protocol):
@@ -28,26 +29,40 @@ def build_model(recipe: Recipe, host: Builder) -> MaskedModel:
     networks: dict[str, nn.Module] = {}
     for name, section in recipe.networks.items():
         networks[name] = _network(section, host, tokenizers, networks)
+    emas = {n: (s.ema_of, s.ema_decay) for n, s in recipe.networks.items() if s.ema_of is not None}
     return MaskedModel(
         tokenizers=tokenizers,
         maskers={name: _masker(name, spec, host, tokenizers) for name, spec in recipe.maskers().items()},
         views={name: _view(view, host, tokenizers, networks) for name, view in recipe.views.items()},
         networks=networks,
         objectives={
-            name: _objective(name, section, recipe, host, tokenizers, networks)
+            name: _objective(name, section, recipe, host, {"tokenizers": tokenizers, "networks": networks})
             for name, section in recipe.objectives.items()
         },
         seed=recipe.train.seed,
         exports=recipe.exports,
         frozen=frozenset(name for name, section in recipe.networks.items() if section.frozen),
+        emas=emas,
+        program=_program(recipe),
     )
+
+
+def _program(recipe: Recipe) -> Program:
+    tasks = {n: Task(tuple(t.objectives), t.ratio, t.every) for n, t in recipe.program.tasks.items()}
+    return Program(recipe.program.draw, tasks)
 
 
 def _network(
     section: NetworkSection, host: Builder, tokenizers: Mapping[str, Any], networks: Mapping[str, nn.Module]
 ) -> nn.Module:
+    if section.ema_of is not None and section.ema_of not in networks:
+        raise RecipeError(
+            f"a network averages '{section.ema_of}'; networks before it are {sorted(networks)}",
+            hint="put the network it averages first",
+        )
     spec = Spec.model_validate({"use": section.use, **section.options()})
-    return host.build("encoder", spec, tokenizers=tokenizers, networks=networks, **_only("tokenizer", tokenizers))
+    wiring = {"tokenizers": tokenizers, "networks": networks, **_only("tokenizer", tokenizers)}
+    return host.build("encoder", spec, **wiring)
 
 
 def _masker(name: str, spec: Spec, host: Builder, tokenizers: Mapping[str, Any]) -> PlanMaker:
@@ -67,16 +82,15 @@ def _view(
     if section.corrupt is not None:
         corrupt = host.build("corruption", section.corrupt, tokenizers=tokenizers, networks=networks)
     streams = None if section.streams is None else tuple(section.streams)
-    return ViewMaker(section.of, section.plan, corrupt, streams)
+    return ViewMaker(section.of, section.plan, corrupt, streams, section.complement)
 
 
 def _objective(
-    name: str, section: ObjectiveSection, recipe: Recipe, host: Builder,
-    tokenizers: Mapping[str, Any], networks: Mapping[str, nn.Module],
+    name: str, section: ObjectiveSection, recipe: Recipe, host: Builder, made: Mapping[str, Any]
 ) -> nn.Module:
-    wiring = {"tokenizers": tokenizers, "networks": networks, **_only("tokenizer", tokenizers)}
-    if section.network in networks:
-        wiring["network"] = networks[section.network]
+    wiring = {**made, **_only("tokenizer", made["tokenizers"])}
+    if section.network in made["networks"]:
+        wiring["network"] = made["networks"][section.network]
     parts: dict[str, Any] = {}
     for kind in ("target", "head", "loss"):
         spec = getattr(section, kind)
@@ -87,11 +101,12 @@ def _objective(
         return host.build("objective", spec, name=name, section=section, **wiring, **parts)
     missing = [kind for kind in ("target", "head", "loss") if kind not in parts]
     if missing:
-        raise RecipeError(f"objectives.{name} has no {missing[0]}", hint=f"set objectives.{name}.{missing[0]}.use")
+        hint = f"set objectives.{name}.{missing[0]}.use"
+        raise RecipeError(f"objectives.{name} has no {missing[0]}", hint=hint)
     view = recipe.views.get(section.view)
     return MaskedObjective(
         name=name, network=section.network, view=section.view, plan=view.plan if view else None,
-        scored=section.scored, weight=section.weight, **parts,
+        stream=section.stream, scored=section.scored, weight=section.weight, taps=section.taps, **parts,
     )
 
 
