@@ -1,1 +1,1 @@
-"""evaluate"""
+"""What a pretrained encoder has learnt."""

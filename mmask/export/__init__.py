@@ -1,1 +1,1 @@
-"""export"""
+"""Pretrained encoders in other libraries' formats."""
