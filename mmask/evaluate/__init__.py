@@ -1,1 +1,0 @@
-"""What a pretrained encoder has learnt."""

@@ -1,1 +1,0 @@
-"""Pretrained encoders in other libraries' formats."""
