@@ -1,1 +1,1 @@
-"""plugin"""
+"""The door for plugins: claims, hooks, the host that loads and fences them."""
