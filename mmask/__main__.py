@@ -1,4 +1,4 @@
-"""``python -m mmask``: the command line."""
+"""``python -m mmask``, and what ``torchrun -m mmask`` starts."""
 
 from mmask.cli.main import main
 

@@ -19,30 +19,32 @@ if TYPE_CHECKING:
     from mmask.recipe.schema import *  # noqa: F403
     from mmask.train.model import MaskedModel, PlanMaker, ViewMaker  # noqa: F401
     from mmask.train.objective import MaskedObjective  # noqa: F401
+    from mmask.train.program import Program, Task  # noqa: F401
     from mmask.types import *  # noqa: F403
 
 API_VERSION = 1
 
 _TABLE = {
     "mmask.errors": (
-        "CheckpointError", "DataError", "ExportError", "MmaskError", "PlanError", "PluginError", "RecipeError",
-        "SampleError", "UnknownNameError", "UsageError", "did_you_mean",
+        "CheckpointError", "DataError", "ExportError", "MmaskError", "PlanError", "PluginError",
+        "RecipeError", "SampleError", "UnknownNameError", "UsageError", "did_you_mean",
     ),
     "mmask.keyed": ("Keys", "fold", "seeded_scope", "single"),
     "mmask.types": (
-        "Action", "Batch", "Encoded", "Layout", "Losses", "MaskPlan", "Prediction", "Sample", "SampleId", "Scored",
-        "Target", "TargetSource", "Term", "Tokens", "View", "Visibility",
+        "Action", "Batch", "Encoded", "Layout", "Losses", "MaskPlan", "Prediction", "Sample", "SampleId",
+        "Scored", "Target", "TargetSource", "Term", "Tokens", "View", "Visibility",
     ),
     "mmask.protocols": (
-        "Corruption", "Decoder", "Encoder", "Head", "Loss", "Masker", "Objective", "Packer", "Plans", "Preview",
-        "Scene", "ScoredMasker", "TargetMaker", "Tokenizer", "Tracker", "WeightsFormat",
+        "Corruption", "Decoder", "Encoder", "Head", "Loss", "Masker", "Objective", "Packer", "Plans",
+        "Preview", "Scene", "ScoredMasker", "TargetMaker", "Tokenizer", "Tracker", "WeightsFormat",
     ),
     "mmask.recipe.schema": (
-        "DataSection", "NetworkSection", "ObjectiveSection", "OptimSection", "Recipe", "ScheduleSection",
-        "Source", "Spec", "TrainSection", "ViewSection", "use",
+        "DataSection", "NetworkSection", "ObjectiveSection", "OptimSection", "ProgramSection", "Recipe",
+        "ScheduleSection", "Source", "Spec", "TaskSection", "TrainSection", "ViewSection", "use",
     ),
     "mmask.train.objective": ("MaskedObjective",),
     "mmask.train.model": ("MaskedModel", "PlanMaker", "ViewMaker"),
+    "mmask.train.program": ("Program", "Task"),
 }
 
 _HOME = {name: module for module, names in _TABLE.items() for name in names}
