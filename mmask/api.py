@@ -13,8 +13,8 @@ from mmask.plugin.spec import hookimpl
 
 if TYPE_CHECKING:
     from mmask.errors import *  # noqa: F403
-    from mmask.keyed import Keys, fold, seeded_scope  # noqa: F401
     from mmask.heads.decoder import TransformerDecoder  # noqa: F401
+    from mmask.keyed import Keys, fold, seeded_scope  # noqa: F401
     from mmask.layers.block import key_bias, run_block  # noqa: F401
     from mmask.layers.gather import fill, fill_index, flat_index, take_places  # noqa: F401
     from mmask.layers.positions import resize_positions, sincos  # noqa: F401
