@@ -17,7 +17,7 @@ import tarfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import asdict, dataclass, field
-from itertools import islice
+from itertools import islice, pairwise
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,7 @@ def plan_shards(
         cuts = [len(part) * i // count for i in range(count + 1)]
         plans += [
             ShardPlan(f"{split}-{i:06d}.tar", tuple(part[start:stop]))
-            for i, (start, stop) in enumerate(zip(cuts, cuts[1:], strict=False))
+            for i, (start, stop) in enumerate(pairwise(cuts))
         ]
     return plans
 
