@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import platform
 import sys
@@ -92,6 +93,25 @@ class RunFolder:
             return list(json.loads((self.path / "env.json").read_text(encoding="utf-8")).get("starts", []))
         except (OSError, ValueError):
             return []
+
+
+def cut_ledger(path: Path, position: int) -> None:
+    """Drop what a ledger says about global positions from ``position`` on: they are read again."""
+    if not path.exists():
+        return
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    kept = [line for line in lines if _ledger_position(line) < position]
+    if len(kept) < len(lines):
+        aside = path.with_suffix(".tmp")
+        aside.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        aside.replace(path)
+
+
+def _ledger_position(line: str) -> float:
+    try:
+        return float(json.loads(line).get("position", -1))
+    except (ValueError, TypeError, AttributeError):
+        return math.inf  # half a line that a killed run left
 
 
 def environment() -> dict[str, Any]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -19,12 +19,13 @@ from mmask.recipe.freeze import write as write_recipe
 from mmask.recipe.resolve import Resolved
 from mmask.recipe.schema import Recipe
 from mmask.train import brief
+from mmask.train.again import check_resume, check_same, differences, own_origins
 from mmask.train.build import build_model
 from mmask.train.cadence import Cadence
 from mmask.train.checkpoint import Checkpoint, load, newest
 from mmask.train.ema import Average
 from mmask.train.feed import Feed
-from mmask.train.folder import RunFolder
+from mmask.train.folder import RunFolder, cut_ledger, default_out
 from mmask.train.guard import Guard
 from mmask.train.health import Health
 from mmask.train.keeper import Keeper
@@ -46,21 +47,31 @@ from mmask.train.weights import init_model, init_network
 if TYPE_CHECKING:
     from mmask.plugin.host import Host
 
-OpenReader = Callable[[Recipe, "Host", Ranks, RunFolder], Reader]
+OpenReader = Callable[[Recipe, "Host", Ranks, Path, int], Reader]
+
+
+def _of_shards(recipe: Recipe, host: Host, ranks: Ranks, ledger: Path, group: int) -> Reader:
+    from mmask.train.source import StreamReader
+
+    return StreamReader(recipe, host, ranks, ledger=ledger, group=group)
 
 
 @dataclass(frozen=True)
 class Job:
-    """What the user asked for. init: weights to start from. stop_after: end early after this step."""
+    """What the user asked for.
+
+    out: the run's folder; None makes ``runs/<recipe>-<n>``. init: weights to start from. stop_after: end
+    early after this step. resume: the folder must hold a run, whose settings may change. open_reader: where
+    samples come from; shards unless a test says otherwise.
+    """
 
     resolved: Resolved
     host: Host
-    out: Path
-    open_reader: OpenReader
+    out: Path | None = None
     init: str = ""
     stop_after: int | None = None
-    must_exist: bool = False
-    changed: Mapping[str, Any] = field(default_factory=dict)
+    resume: bool = False
+    open_reader: OpenReader = _of_shards
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,41 +94,49 @@ class Result:
 
 def train(job: Job) -> Result:
     """Run or continue a run. Every rank calls it."""
-    ranks = Ranks.start(job.resolved.recipe.train.device)
-    info = RunInfo(job.out, ranks.rank, job.resolved.recipe)
-    outcome = "failed"
+    recipe = job.resolved.recipe
+    ranks, outcome = Ranks.start(recipe.train.device), "failed"
     with ExitStack() as stack:
         stack.callback(ranks.close)
         signals = stack.enter_context(Signals())
-        job.host.hooks.recipe(info.recipe)
-        folder = _open_folder(job, ranks, stack)
+        folder, changed = _open_folder(job, ranks, stack)
+        info = RunInfo(folder.path, ranks.rank, recipe)
         job.host.hooks.run_started(info)
         stack.callback(lambda: job.host.hooks.run_finished(info, outcome))
-        run = _Run(job, ranks, folder, signals, stack)
-        result = run.go()
+        result = _Run(job, ranks, folder, changed, signals, stack).go()
         outcome = "done" if result.outcome == DONE else "stopped"
     return result
 
 
-def _open_folder(job: Job, ranks: Ranks, stack: ExitStack) -> RunFolder:
-    folder = RunFolder(job.out)
-    if job.must_exist and not folder.begun:
-        raise UsageError(f"{job.out} is no run to resume", hint="--resume takes the folder that train wrote (--out)")
+def _open_folder(job: Job, ranks: Ranks, stack: ExitStack) -> tuple[RunFolder, list[str]]:
+    """Rank 0 finds the folder, keeps others out, and checks that it is this run's. -> it, what changed."""
+    lines: list[str] = []
+    path = str(job.out or default_out(job.resolved.recipe.name)) if ranks.first else ""
+    folder = RunFolder(Path(ranks.share(path)))
     if ranks.first:
-        stack.callback(os.close, folder.lock())
+        if job.resume and not folder.begun:
+            raise UsageError(f"{folder.path} is no run to resume", hint="--resume takes a folder that train wrote")
+        found = differences(folder.path, job.resolved, job.host) if folder.begun else {}
+        lines = check_resume(folder.path, found) if job.resume else check_same(folder.path, found)
         try:
-            write_recipe(job.resolved, folder.recipe)
+            stack.callback(os.close, folder.lock())
+            if found or not folder.begun:
+                write_recipe(own_origins(job.resolved, folder.recipe), folder.recipe)
         except OSError as error:
-            raise UsageError(f"{job.out} cannot be written: {error.strerror}", hint="choose another --out") from error
+            why = f"{folder.path} cannot be written: {error.strerror}"
+            raise UsageError(why, hint="choose another --out") from error
     ranks.barrier()
-    return folder
+    return folder, lines
 
 
 class _Run:
     """The parts of one run, in the order in which they are made."""
 
-    def __init__(self, job: Job, ranks: Ranks, folder: RunFolder, signals: Signals, stack: ExitStack) -> None:
+    def __init__(
+        self, job: Job, ranks: Ranks, folder: RunFolder, changed: list[str], signals: Signals, stack: ExitStack
+    ) -> None:
         recipe = job.resolved.recipe
+        self.changed = changed
         self.job, self.ranks, self.folder, self.signals, self.stack = job, ranks, folder, signals, stack
         self.recipe, self.train = recipe, recipe.train
         self.say = (lambda line: print(line, flush=True)) if ranks.first else (lambda line: None)
@@ -130,15 +149,14 @@ class _Run:
     def go(self) -> Result:
         """Make everything, train, and leave a report."""
         job, recipe = self.job, self.recipe
-        for line in brief.opening(job.resolved):
-            self.say(line)
-        for line in brief.settings(job.resolved):
+        told = own_origins(job.resolved, self.folder.recipe)
+        for line in (*brief.opening(told), *brief.settings(told)):
             self.say(line)
         checkpoint = self._found()
-        self.reader = job.open_reader(recipe, job.host, self.ranks, self.folder)
+        self.model = self._model(fresh=checkpoint is None)
+        self.reader = job.open_reader(recipe, job.host, self.ranks, self.folder.ledger, self.model.group)
         self.stack.callback(self.reader.close)
         self.course = course(recipe, self.reader.samples)
-        self.model = self._model(fresh=checkpoint is None)
         wrapped = self._wrapped()
         self._brief(checkpoint)
         self.optimizer = make_optimizer(self.model, recipe.optim, self.course.lr(0))
@@ -158,10 +176,13 @@ class _Run:
         step = checkpoint.step if checkpoint else 0
         if self.ranks.first:
             MetricsFile(self.folder.metrics).cut(step)
+            cut_ledger(self.folder.ledger, checkpoint.state["position"] if checkpoint else 0)
             self.folder.write_env(
-                step=step, world=self.ranks.world, device=str(self.device), changed=dict(self.job.changed)
+                step=step, world=self.ranks.world, device=str(self.device), changed=self.changed
             )
-        if checkpoint is None and self.job.must_exist:
+        for line in self.changed:
+            self.say(f"  {'changed':<14}{line}")
+        if checkpoint is None and self.job.resume:
             self.say(f"{self.folder.path} has no checkpoint yet: starting at step 0")
         self.ranks.barrier()
         return checkpoint
@@ -170,7 +191,8 @@ class _Run:
         """The model with its starting weights, on the device."""
         with init_scope(self.train.seed):
             model = build_model(self.recipe, self.job.host)
-        model.check_split(self.recipe.data.batch_size, ranks=self.ranks.world, accumulate=self.recipe.optim.accumulate)
+        batch, parts = self.recipe.data.batch_size, self.recipe.optim.accumulate
+        model.check_split(batch, ranks=self.ranks.world, accumulate=parts)
         if fresh:
             self._weights(model)
         self.precision.prepare(model)
