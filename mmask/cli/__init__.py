@@ -1,1 +1,1 @@
-"""cli"""
+"""The command line: one file a command, and a table of them in `main` that imports none."""

@@ -1,1 +1,1 @@
-"""corrupt"""
+"""Plans to what a network sees: dropping, replacing, altering hidden places."""

@@ -1,1 +1,1 @@
-"""encode"""
+"""Pieces of encoders: positions, gathering kept places."""

@@ -1,1 +1,1 @@
-"""heads"""
+"""Encoded views to predictions, at scored places only."""

@@ -1,1 +1,1 @@
-"""loss"""
+"""Predictions and targets to loss terms with declared averages."""

@@ -1,1 +1,1 @@
-"""mask"""
+"""Layouts to mask plans: what is hidden, from keys and layouts alone."""

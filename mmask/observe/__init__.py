@@ -1,1 +1,1 @@
-"""observe"""
+"""What a run shows: progress, metrics, pictures, the report page."""

@@ -1,1 +1,1 @@
-"""target"""
+"""The truth at scored places."""

@@ -1,1 +1,1 @@
-"""testing"""
+"""The conformance kit that plugins test themselves with."""

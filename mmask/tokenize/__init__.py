@@ -1,1 +1,1 @@
-"""tokenize"""
+"""Batches to tokens: cutting regular grids into patches, and back."""

@@ -1,1 +1,1 @@
-"""train"""
+"""Where the stages meet: building a recipe, the step, the loop, checkpoints."""
