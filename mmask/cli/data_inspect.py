@@ -18,14 +18,16 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("url", metavar="URL")
+@click.argument("urls", nargs=-1, required=True, metavar="URL...")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), default=None, metavar="PNG",
               help="Write a contact sheet of the samples looked at.")
 @click.option("--samples", "-n", type=click.IntRange(1), default=24, show_default=True, help="Samples to look at.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Which ones.")
 @click.option("--preview", default=None, metavar="NAME", help="How the sheet is drawn (default: by the parts).")
 @pass_session
-def command(session: Session, url: str, out: Path | None, samples: int, seed: int, preview: str | None) -> None:
+def command(
+    session: Session, urls: Sequence[str], out: Path | None, samples: int, seed: int, preview: str | None,
+) -> None:
     """Parts, types and sizes of samples, and a contact sheet.
 
     Counts and sizes are of all samples; the kinds of bytes, keys and the sheet are of those looked at.
@@ -33,15 +35,10 @@ def command(session: Session, url: str, out: Path | None, samples: int, seed: in
     from mmask.data.source import open_source
     from mmask.data.survey import survey
 
-    source = open_source(url)
+    source = open_source(urls[0] if len(urls) == 1 else f"{{{','.join(urls)}}}")
     seen = survey(source, look=samples, seed=seed)
     click.echo(f"{seen.samples:,} samples in {seen.shards} shards, {size_of(seen.total)} of parts")
-    rows = [
-        (part.name, f"{part.count:,}", "all" if part.count == seen.samples else f"{part.count / seen.samples:.1%}",
-         ", ".join(sorted(part.kinds)), size_of(part.least), size_of(part.total / max(1, part.count)), size_of(part.most))
-        for part in seen.parts if part.count
-    ]
-    show(("part", "samples", "share", "kind", "smallest", "mean", "largest"), rows, title="parts")
+    show(("part", "samples", "share", "kind", "smallest", "mean", "largest"), _part_rows(seen), title="parts")
     if seen.columns:
         show(("column", "values"), list(seen.columns.items()), title="indexed columns")
     keys = [(str(sample.id), ", ".join(sample.parts), _text(sample)) for sample in seen.read[:8]]
@@ -51,6 +48,16 @@ def command(session: Session, url: str, out: Path | None, samples: int, seed: in
     if out is not None:
         _sheet(session, seen, preview, out)
         click.echo(f"contact sheet of {len(seen.read)} samples: {out}")
+
+
+def _part_rows(seen: Survey) -> list[tuple[str, ...]]:
+    return [
+        (
+            part.name, f"{part.count:,}", "all" if part.count == seen.samples else f"{part.count / seen.samples:.1%}",
+            ", ".join(sorted(part.kinds)), size_of(part.least), size_of(part.total / part.count), size_of(part.most),
+        )
+        for part in seen.parts if part.count
+    ]
 
 
 def size_of(count: float) -> str:
