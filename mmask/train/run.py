@@ -213,8 +213,7 @@ class _Run:
 
     def _wrapped(self) -> torch.nn.Module:
         if self.train.compile:
-            for module in (*self.model.networks.values(), *(_heads(self.model))):
-                module.compile()
+            compile_parts(self.model)
         return self.ranks.wrap(self.model, self.device, idle=bool(self.model.program.tasks))
 
     def _brief(self, checkpoint: Checkpoint | None) -> None:
@@ -328,6 +327,9 @@ class _Run:
             self.say(f"  {'continue':<14}mmask train --resume {self.folder.path}")
 
 
-def _heads(model: MaskedModel) -> list[torch.nn.Module]:
+def compile_parts(model: MaskedModel) -> None:
+    """torch.compile for networks and heads in place; plans, targets and denominators stay plain Python."""
     heads = (getattr(objective, "head", None) for objective in model.objectives.values())
-    return [head for head in heads if isinstance(head, torch.nn.Module)]
+    for module in (*model.networks.values(), *heads):
+        if isinstance(module, torch.nn.Module):
+            module.compile()
