@@ -190,6 +190,10 @@ class Scene(Plans, Protocol):
         alignment branch); frozen networks always are."""
         ...
 
+    def predict(self, objective: str) -> Prediction:
+        """An objective's prediction, made once: how a corruption reads another network's answers (ELECTRA)."""
+        ...
+
     def network(self, name: str) -> torch.nn.Module:
         """A network by name."""
         ...
