@@ -191,7 +191,7 @@ class Scene(Plans, Protocol):
         ...
 
     def predict(self, objective: str) -> Prediction:
-        """An objective's prediction, made once: how a corruption reads another network's answers (ELECTRA)."""
+        """An objective's prediction, made once: so a corruption reads a generator's answers."""
         ...
 
     def network(self, name: str) -> torch.nn.Module:

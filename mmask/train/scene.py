@@ -145,6 +145,8 @@ class ModelScene:
             raise PlanError(f"no view '{name}'{did_you_mean(name, known)}; there are {known}")
         source = self.view(made.of)
         view = replace(source, name=name)
+        if made.plan is None and made.corrupt is None:
+            return view
         for stream, drawn in self._plans(name, made.plan, source).items():
             if made.streams is not None and stream not in made.streams:
                 continue

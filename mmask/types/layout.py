@@ -103,9 +103,10 @@ class Layout:
         def pick(value: torch.Tensor | None) -> torch.Tensor | None:
             return None if value is None else value[index.to(value.device)]
 
+        groups = {name: ids[index.to(ids.device)] for name, ids in self.groups.items()}
         return replace(
-            self, batch=len(index), valid=pick(self.valid), special=pick(self.special), index=pick(self.index),
-            modality=pick(self.modality), groups={n: ids[index.to(ids.device)] for n, ids in self.groups.items()},
+            self, batch=len(index), valid=pick(self.valid), special=pick(self.special),
+            index=pick(self.index), modality=pick(self.modality), groups=groups,
         )
 
     def take(self, keep_idx: torch.Tensor, kept: torch.Tensor | None = None) -> Layout:
