@@ -14,9 +14,14 @@ from mmask.plugin.spec import hookimpl
 
 if TYPE_CHECKING:
     from mmask.errors import *  # noqa: F403
+    from mmask.heads.decoder import TransformerDecoder  # noqa: F401
     from mmask.keyed import Keys, fold, seeded_scope, single  # noqa: F401
+    from mmask.layers.block import key_bias, run_block  # noqa: F401
+    from mmask.layers.gather import fill, fill_index, flat_index, take_places  # noqa: F401
+    from mmask.layers.positions import resize_positions, sincos  # noqa: F401
     from mmask.protocols import *  # noqa: F403
     from mmask.recipe.schema import *  # noqa: F403
+    from mmask.tokenize.grid import grid_shape, patchify, unpatchify  # noqa: F401
     from mmask.train.model import MaskedModel, PlanMaker, ViewMaker  # noqa: F401
     from mmask.train.objective import MaskedObjective  # noqa: F401
     from mmask.train.program import Program, Task  # noqa: F401
@@ -42,6 +47,11 @@ _TABLE = {
         "DataSection", "NetworkSection", "ObjectiveSection", "OptimSection", "ProgramSection", "Recipe",
         "ScheduleSection", "Source", "Spec", "TaskSection", "TrainSection", "ViewSection", "use",
     ),
+    "mmask.tokenize.grid": ("grid_shape", "patchify", "unpatchify"),
+    "mmask.layers.positions": ("resize_positions", "sincos"),
+    "mmask.layers.gather": ("fill", "fill_index", "flat_index", "take_places"),
+    "mmask.layers.block": ("key_bias", "run_block"),
+    "mmask.heads.decoder": ("TransformerDecoder",),
     "mmask.train.objective": ("MaskedObjective",),
     "mmask.train.model": ("MaskedModel", "PlanMaker", "ViewMaker"),
     "mmask.train.program": ("Program", "Task"),

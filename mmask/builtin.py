@@ -13,5 +13,10 @@ def mmask_components() -> tuple[Component, ...]:
         Component("masker", "random", "mmask.mask.random:RandomMasker", "an exact number of places, uniformly"),
         Component("corruption", "drop", "mmask.corrupt.drop:Drop", "hidden places leave the sequence (MAE)"),
         Component("loss", "mse", "mmask.loss.regression:MeanSquaredError", "squared error, averaged in each place"),
+        Component("target", "values", "mmask.target.values:Values", "the clean values, raw or normalised per place"),
+        Component(
+            "head", "transformer-decoder", "mmask.heads.decoder:TransformerDecoder",
+            "light decoder over mask tokens and encoded places (MAE)",
+        ),
         Component("tracker", "tensorboard", "mmask.observe.tensorboard:TensorBoardTracker", "event files"),
     )
