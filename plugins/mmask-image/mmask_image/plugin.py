@@ -25,4 +25,5 @@ def mmask_components() -> tuple[Component, ...]:
             Component("recipe", f"mae-vit-{size}", f"mmask_image.recipes.mae:mae_vit_{size}", summary)
             for size, summary in _MAE.items()
         ),
+        Component("dataset", "emoji", "mmask_image.dataset:emoji", "1,852 labelled 64 px pictures, in the wheel"),
     )
