@@ -50,7 +50,6 @@ def golden_files(method: str, default: Path) -> list[Path]:
 
 def load_golden(path: Path) -> Golden:
     """Read one file. Raises ValueError when its metadata holds no configuration."""
-    import torch
     from safetensors import safe_open
 
     parts: dict[str, dict[str, torch.Tensor]] = {"weights": {}, "inputs": {}, "outputs": {}, "grads": {}}

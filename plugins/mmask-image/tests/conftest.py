@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from mmask_image import plugin
 
 from mmask import builtin
 from mmask.api import Batch, MaskedModel, Recipe, Spec
 from mmask.train.build import build_model
-from mmask_image import plugin
 
 
 class Manifests:
