@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from math import lcm
 from typing import Any
 
+import torch
 from torch import nn
 
 from mmask.errors import PlanError, RecipeError, did_you_mean
