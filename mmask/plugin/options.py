@@ -50,7 +50,7 @@ def options_of(target: Any) -> dict[str, Option]:
     hints = _hints(target)
     itself = is_component_itself(target)
     return {
-        p.name: Option(p.name, p.default, hints.get(p.name, p.annotation))
+        p.name: Option(p.name, p.default, hints.get(p.name, Any))
         for p in parameters
         if p.kind not in _SKIPPED and not (itself and p.kind is not p.KEYWORD_ONLY)
     }
@@ -93,7 +93,7 @@ def _unknown(name: str, known: list[str], what: str, where: str) -> None:
 
 
 def _value(option: Option | None, value: Any, what: str, where: str) -> Any:
-    if option is None or option.annotation in (inspect.Parameter.empty, Any):
+    if option is None or option.annotation is Any:
         return value
     from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError
     from pydantic.errors import PydanticUserError
