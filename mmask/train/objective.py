@@ -60,19 +60,6 @@ class MaskedObjective(nn.Module):
             encoded = encoded.stream(self.stream)
         return self.head(encoded, self.scored(scene))
 
-    def trivial(self, scene: Scene) -> Losses:
-        """The loss of the target's own trivial predictor, as one term ``<name>.trivial``, or none.
-
-        A target maker may offer ``trivial(target) -> Prediction``: what a predictor that has learnt nothing
-        would say. Validation reports it beside the loss, with the same places and the same averaging.
-        """
-        guess = getattr(self.target, "trivial", None)
-        if guess is None:
-            return Losses({})
-        target = self.target(scene, self.scored(scene))
-        term: Any = self.loss(guess(target), target)
-        return Losses({f"{self.name}.trivial": term})
-
     def forward(self, scene: Scene) -> Losses:
         """One term, named after the objective."""
         prediction = scene.predictions.get(self.name)
