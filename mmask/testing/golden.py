@@ -85,4 +85,4 @@ def assert_close(name: str, got: torch.Tensor, want: torch.Tensor, tolerance: fl
     error = relative_error(got, want)
     if not error <= tolerance:  # also when it is NaN
         place = int((got.detach().double() - want.double()).abs().argmax())
-        raise AssertionError(f"{name}: relative error {error:.2e} > {tolerance:.0e}, largest at flat index {place}")
+        raise AssertionError(f"{name}: relative error {error:.2e} > {tolerance:.0e}, at flat index {place}")

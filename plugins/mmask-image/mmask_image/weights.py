@@ -57,11 +57,16 @@ class MaeWeights:
     def load(self, model: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[str]:
         """Copy into a masked autoencoder, or into its encoder alone.
 
-        Yields a line for every tensor missing, unexpected or resized. Raises CheckpointError for a tensor
-        whose shape cannot be made to fit, before anything is copied.
+        Yields a line for every tensor missing, unexpected or resized. Raises CheckpointError when no name
+        fits, or for a tensor whose shape cannot be made to fit, before anything is copied.
         """
         encoder, decoder = _parts(model)
         own, other = split(weights)
+        if not own.keys() & encoder.state_dict().keys():
+            raise CheckpointError(
+                f"none of the {len(weights)} tensors has the name of one of this encoder's",
+                hint="is it a checkpoint of the reference MAE, or of a ViT in timm's names?",
+            )
         lines: list[str] = []
         jobs = [_job(encoder, own, "encoder", lines)]
         if decoder is not None and other:
@@ -87,7 +92,7 @@ class MaeWeights:
 
 
 def split(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Official names -> (encoder's under timm's names, decoder's under ours). Fine-tuned heads are left out."""
+    """Official names -> (encoder by timm's names, decoder by ours). Fine-tuned heads are left out."""
     encoder: dict[str, Tensor] = {}
     decoder: dict[str, Tensor] = {}
     for name, value in weights.items():
@@ -119,14 +124,15 @@ def _job(
 ) -> tuple[nn.Module, dict[str, Tensor]]:
     """What to copy into a module; adds to ``lines`` what does not match."""
     wanted, ready = module.state_dict(), {}
-    for name, value in weights.items():
+    for name, given in weights.items():
         if name not in wanted:
             lines.append(f"unexpected: {what} {name}")
             continue
         shape = wanted[name].shape
-        if value.shape != shape and name in _TABLES:
-            lines.append(f"resized: {what} {name} from {value.shape[1]} to {shape[1]} rows")
-            value = _table(module, value, shape)
+        value = given
+        if given.shape != shape and name in _TABLES:
+            lines.append(f"resized: {what} {name} from {given.shape[1]} to {shape[1]} rows")
+            value = _table(module, given, shape)
         if value.shape != shape:
             raise CheckpointError(f"{what} {name} is {tuple(value.shape)}, the model has {tuple(shape)}")
         ready[name] = value
