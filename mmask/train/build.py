@@ -52,6 +52,15 @@ def build_model(recipe: Recipe, host: Builder) -> MaskedModel:
     )
 
 
+def build_planner(recipe: Recipe, host: Builder) -> MaskedModel:
+    """Tokenizers and maskers alone: enough for `MaskedModel.draw`, without a network."""
+    tokenizers = {n: host.build("tokenizer", s, where=f"tokenize.{n}") for n, s in recipe.tokenize.items()}
+    return MaskedModel(
+        tokenizers=tokenizers, maskers=_maskers(recipe, host, tokenizers), views={}, networks={}, objectives={},
+        seed=recipe.train.seed,
+    )
+
+
 def _check_names(recipe: Recipe) -> None:
     """torch keeps networks and objectives as attributes, so names such as ``values`` or ``a.b`` are taken."""
     for section, table in (("networks", recipe.networks), ("objectives", recipe.objectives)):
