@@ -33,7 +33,7 @@ print(code, time.perf_counter() - start, *[m for m in sys.argv[1].split(",") if 
 @pytest.mark.parametrize("args", [["--help"], ["--version"], ["recipes"], ["plugins"], ["recipe", "--help"]])
 def test_light_commands_import_nothing_heavy(args):
     done = python(_HELP, ",".join(HEAVY), *args)
-    code, seconds, *heavy = done.stderr.splitlines()[-1].split()
+    code, _, *heavy = done.stderr.splitlines()[-1].split()
     assert code == "0", done.stderr
     assert heavy == []
 

@@ -34,7 +34,8 @@ def test_files_are_short():
 
 def test_functions_are_short():
     found = {
-        f"{path.relative_to(ROOT)}:{name}" for path in sources() for name, length in functions(path) if length > FUNCTION
+        f"{path.relative_to(ROOT)}:{name}"
+        for path in sources() for name, length in functions(path) if length > FUNCTION
     }
     assert found == LONG_FUNCTIONS
 

@@ -59,7 +59,7 @@ def test_plan_tells_how_shards_fit(mm, tmp_path, flags, said):
 
 def test_preview_writes_a_picture_of_the_plans_that_train_would_draw(mm, tmp_path):
     url, out = tiny_shards(tmp_path), tmp_path / "m.png"
-    code, text, err = mm("mask", "preview", "--recipe", "fakes-tiny", "--data", url, "--out", str(out), "preview.use=fake")
+    code, text, err = mm("mask", "preview", "--recipe", "fakes-tiny", "--data", url, "--out", str(out))
     assert code == 0, err
     assert "plan mask hides 50.0%" in text
     first = Image.open(out)
