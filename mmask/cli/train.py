@@ -36,8 +36,9 @@ def command(
     if resume is not None:
         chosen = _resumed(resume, out, init, chosen)
     made = session.resolve(_whole(chosen))
+    from mmask.train.job import Job
     from mmask.train.loop import PREEMPTED
-    from mmask.train.run import Job, train
+    from mmask.train.run import train
 
     where = resume or out
     result = train(Job(
