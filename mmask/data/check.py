@@ -16,6 +16,7 @@ import numpy as np
 from mmask.data.index import ShardIndex
 from mmask.data.sidecar import load_or_build
 from mmask.data.store import find_shards
+from mmask.data.tar import BLOCK
 from mmask.data.texts import Texts
 from mmask.errors import DataError
 
@@ -111,6 +112,12 @@ def _of_shard(name: str, index: ShardIndex) -> Iterator[Advice]:
         level, advice = _ADVICE.get(one.kind, (WARN, ""))
         times = f" and {one.count - 1} more" if one.count > 1 else ""
         yield Advice(level, one.kind, f"{name} @ {one.offset}", f"{one.detail}{times}", advice)
+    if len(index) and not any(one.kind in ("torn", "header") for one in index.findings):
+        ends = index.offsets.astype(np.int64) + index.sizes.astype(np.int64)
+        last = -(-int(ends.max()) // BLOCK) * BLOCK
+        if index.stamp.size < last + BLOCK:
+            yield Advice(FAIL, "torn", f"{name} @ {index.stamp.size}", "it ends without an end mark: it was cut, or "
+                         "its writer was, between two samples", _ADVICE["torn"][1])
     if not len(index):
         yield Advice(FAIL, "no samples", name, "the shard holds no sample", "leave it out of the pattern")
 
