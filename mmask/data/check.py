@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmask.data.index import ShardIndex
+from mmask.data.runs import classes_in_blocks, neighbours, runs
 from mmask.data.sidecar import load_or_build
 from mmask.data.store import find_shards
 from mmask.data.tar import BLOCK
@@ -53,13 +54,15 @@ class Advice:
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """Who reads. streams, shuffle: of the recipe's data section. batch: samples of a step, 0 if not known."""
+    """Who reads. streams, shuffle: of the recipe's data section. batch: samples of a step, 0 if not known.
+    group: consecutive positions that an objective keeps together."""
 
     ranks: int = 1
     workers: int = 1
     streams: int = 64
     shuffle: int = 4096
     batch: int = 0
+    group: int = 1
 
     @property
     def readers(self) -> int:
@@ -69,7 +72,7 @@ class Topology:
     @property
     def amplification(self) -> int:
         """How many readers visit each piece of a shard: 1 when every canonical stream has one owner."""
-        return self.readers // gcd(self.readers, self.streams)
+        return read_amplification(self.ranks, self.workers, self.streams, self.group)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,20 @@ class Checked:
     def fails(self) -> bool:
         """Whether something will fail."""
         return any(one.level == FAIL for one in self.advice)
+
+
+def read_amplification(ranks: int, workers: int, streams: int, group: int = 1) -> int:
+    """How many readers share each canonical stream: 1 when group x ranks x workers divides ``streams``.
+
+    A reader that fetches more than single samples (a disk's read-ahead, a page cache for each machine) fetches
+    that many times the bytes. workers: of each rank; 0 counts as the rank itself.
+
+    >>> read_amplification(8, 8, 64), read_amplification(3, 2, 64)
+    (1, 3)
+    """
+    readers = ranks * max(1, workers)
+    step = gcd(streams, group * readers)  # the positions of one stream meet every step-th residue
+    return min(readers, group * readers // step)
 
 
 def check(urls: Iterable[str], topology: Topology) -> Checked:
@@ -102,7 +119,7 @@ def check(urls: Iterable[str], topology: Topology) -> Checked:
     found += _parts(indices)
     samples = sum(len(index) for _, index in indices)
     found += _topology(len(refs), samples, topology)
-    found += _runs([index for _, index in indices], topology.shuffle)
+    found += _order([index for _, index in indices], topology.shuffle)
     rank = {FAIL: 0, WARN: 1, NOTE: 2}
     return Checked(len(refs), samples, tuple(sorted(found, key=lambda one: rank[one.level])))
 
@@ -172,50 +189,32 @@ def _multiple(streams: int, readers: int) -> int:
     return max(1, round(streams / readers)) * readers
 
 
-def _runs(indices: Sequence[ShardIndex], shuffle: int) -> Iterator[Advice]:
+def _order(indices: Sequence[ShardIndex], shuffle: int) -> Iterator[Advice]:
     """Stored order that is sorted by class or by size."""
     full = [index for index in indices if len(index)]
     for name in LABELS:
         if full and all(name in index.columns for index in full):
-            yield from _label_runs(np.concatenate([_codes(index.columns[name]) for index in full]), name, shuffle)
+            yield from _labels(np.concatenate([_codes(index.columns[name]) for index in full]), name, shuffle)
             break
     if full:
-        yield from _size_runs(np.concatenate([index.column("size") for index in full]))
+        near = neighbours(np.concatenate([index.column("size") for index in full]))
+        if near > 0.5:
+            yield Advice(WARN, "length runs", "column 'size'",
+                         f"neighbours have like sizes (rank correlation {near:.2f})",
+                         "batches will differ in cost and content: write the set again with mmask data pack")
 
 
 def _codes(values: Any) -> NDArray[Any]:
     return np.array(values.list()) if isinstance(values, Texts) else np.asarray(values)
 
 
-def _label_runs(labels: NDArray[Any], name: str, shuffle: int) -> Iterator[Advice]:
-    """Compare how often neighbours share a class with how often they would in a random order."""
-    n = len(labels)
-    _, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    if n < 32 or len(counts) < 2:
+def _labels(labels: NDArray[Any], name: str, shuffle: int) -> Iterator[Advice]:
+    found = runs(labels)
+    if not found.clumped:
         return
-    share = counts / n
-    expected = float((share**2).sum())
-    seen = float((codes[1:] == codes[:-1]).mean())
-    noise = 6 * np.sqrt(expected * (1 - expected) / (n - 1))
-    if seen <= expected + max(noise, 0.1 * (1 - expected)):
-        return
-    ends = np.flatnonzero(np.append(codes[1:] != codes[:-1], True))
-    longest = int(np.diff(ends, prepend=-1).max())
-    block = min(n, max(shuffle, 1))
-    inside = np.mean([len(np.unique(codes[at : at + block])) for at in range(0, n - block + 1, max(block, n // 64))])
+    block = min(len(labels), max(shuffle, 1))
+    inside, classes = classes_in_blocks(labels, block)
     yield Advice(WARN, "label runs", f"column '{name}'",
-                 f"{seen:.0%} of neighbours share a class (a random order: {expected:.0%}); the longest run is "
-                 f"{longest}; a shuffle block of {block} samples sees {inside:.0f} of {len(counts)} classes",
+                 f"{found.equal:.0%} of neighbours share a class (in a random order {found.expected:.0%}); the longest "
+                 f"run is {found.longest}; a shuffle block of {block} samples sees {inside:.0f} of {classes} classes",
                  "the set is sorted by class: write it again with mmask data pack, which draws the order")
-
-
-def _size_runs(sizes: NDArray[np.int64]) -> Iterator[Advice]:
-    """Rank correlation between neighbours' sizes."""
-    if len(sizes) < 128 or sizes.min() == sizes.max():
-        return
-    ranks = np.argsort(np.argsort(sizes, kind="stable"), kind="stable").astype(np.float64)
-    near = float(np.corrcoef(ranks[:-1], ranks[1:])[0, 1])
-    if near > 0.5:
-        yield Advice(WARN, "length runs", "column 'size'",
-                     f"neighbours have like sizes (rank correlation {near:.2f})",
-                     "batches will differ in cost and content: write the set again with mmask data pack")
