@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from mmask_image.augment import NUMBERS, cover, random_box
 from torchvision.transforms import RandomResizedCrop
+
+from mmask_image.augment import NUMBERS, cover, random_box
 
 SCALE, RATIO = (0.2, 1.0), (3 / 4, 4 / 3)
 

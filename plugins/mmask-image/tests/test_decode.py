@@ -8,11 +8,12 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from torchvision import transforms
+
 from mmask.api import Keys, RecipeError, Sample, SampleError, SampleId, single
 from mmask_image.decode import ImageDecoder
 from mmask_image.resize import resize
-from PIL import Image
-from torchvision import transforms
 
 
 def picture(height: int = 90, width: int = 120, seed: int = 0, channels: int = 3) -> np.ndarray:

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from mmask.api import Batch, RecipeError, SampleError
 from mmask_image.contact import ContactSheet
 from mmask_image.pack import ImagePacker
-from PIL import Image
 
 
 def written(path: Path, size: tuple[int, int] = (60, 40), colour: tuple[int, ...] = (200, 20, 20)) -> Path:

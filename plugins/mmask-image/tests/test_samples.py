@@ -8,8 +8,9 @@ import json
 import tarfile
 from pathlib import Path
 
-from mmask_image.dataset import emoji
 from PIL import Image
+
+from mmask_image.dataset import emoji
 
 WHO = ("man", "woman", "person", "men", "women", "people")
 FOLDER = Path(emoji()["val"][0]).parent

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmask.data.check import Checked, Topology, check
+from mmask.data.advice import Checked, Topology, advise
 from mmask.data.loader import Share
 from mmask.errors import DataError
 
@@ -36,7 +36,7 @@ def kinds(found: Checked, level: str = "") -> set[str]:
 
 
 def one(tmp_path: Path, members: Sequence[tuple[str, bytes]]) -> Checked:
-    return check([str(shard(tmp_path / "a.tar", members))], Topology())
+    return advise([str(shard(tmp_path / "a.tar", members))], Topology())
 
 
 def whole(n: int = 8) -> list[tuple[str, bytes]]:
@@ -46,7 +46,7 @@ def whole(n: int = 8) -> list[tuple[str, bytes]]:
 def test_good_shards_have_no_findings(tmp_path: Path) -> None:
     labels = np.random.default_rng(0).integers(0, 10, 400).tolist()
     sizes = np.random.default_rng(1).integers(1, 3000, 400).tolist()
-    found = check([str(labelled(tmp_path / "a.tar", labels, sizes))], Topology())
+    found = advise([str(labelled(tmp_path / "a.tar", labels, sizes))], Topology())
     assert found.advice == ()
     assert (found.shards, found.samples, found.fails) == (1, 400, False)
 
@@ -56,10 +56,10 @@ def test_a_truncated_tar_fails(tmp_path: Path) -> None:
     data = path.read_bytes()
     for size in (5700, 6000, 4 * 1536, 9 * 1536):  # in a member, in its padding, between two, before the end mark
         path.write_bytes(data[:size])
-        found = check([str(path)], Topology())
+        found = advise([str(path)], Topology())
         assert kinds(found, "fail") == {"torn"}, size
     path.write_bytes(data)
-    assert not check([str(path)], Topology()).fails
+    assert not advise([str(path)], Topology()).fails
 
 
 def test_missing_and_empty_parts_fail(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_missing_and_empty_parts_fail(tmp_path: Path) -> None:
 def test_a_part_that_a_whole_shard_lacks_fails(tmp_path: Path) -> None:
     for name in "abc":
         shard(tmp_path / f"{name}.tar", whole() if name != "b" else [(f"{i}.bin", b"1") for i in range(8)])
-    found = check([str(tmp_path)], Topology())
+    found = advise([str(tmp_path)], Topology())
     (finding,) = [one for one in found.advice if one.kind == "missing part"]
     assert finding.where == "b.tar"
     assert "'cls', which 2 of 3" in finding.what
@@ -90,21 +90,21 @@ def test_duplicate_and_unsorted_keys_are_told(tmp_path: Path) -> None:
 def test_shards_that_are_no_tars_fail_and_the_others_are_still_checked(tmp_path: Path) -> None:
     shard(tmp_path / "a.tar", whole())
     (tmp_path / "b.tar").write_bytes(b"\x1f\x8b" + b"0" * 600)
-    found = check([str(tmp_path)], Topology())
+    found = advise([str(tmp_path)], Topology())
     assert kinds(found, "fail") == {"unreadable"}
     assert found.samples == 8
     with pytest.raises(DataError):
-        check([str(tmp_path / "none.tar")], Topology())
+        advise([str(tmp_path / "none.tar")], Topology())
 
 
 def test_sorted_labels_are_found_and_shuffled_ones_are_not(tmp_path: Path) -> None:
     labels = np.repeat(np.arange(10), 60)
-    ordered = check([str(labelled(tmp_path / "a.tar", labels.tolist()))], Topology(shuffle=64))
+    ordered = advise([str(labelled(tmp_path / "a.tar", labels.tolist()))], Topology(shuffle=64))
     (finding,) = [one for one in ordered.advice if one.kind == "label runs"]
     assert "the longest run is 60" in finding.what
     for seed in range(5):
         mixed = np.random.default_rng(seed).permutation(labels).tolist()
-        found = check([str(labelled(tmp_path / f"m{seed}.tar", mixed))], Topology(shuffle=64))
+        found = advise([str(labelled(tmp_path / f"m{seed}.tar", mixed))], Topology(shuffle=64))
         assert "label runs" not in kinds(found)
 
 
@@ -112,23 +112,23 @@ def test_half_sorted_labels_over_several_shards_are_found(tmp_path: Path) -> Non
     for number in range(4):  # each shard is shuffled, but holds its own classes
         labels = np.random.default_rng(number).integers(5 * number, 5 * number + 5, 200).tolist()
         labelled(tmp_path / f"{number}.tar", labels)
-    assert "label runs" in kinds(check([str(tmp_path)], Topology()))
+    assert "label runs" in kinds(advise([str(tmp_path)], Topology()))
 
 
 def test_sorted_lengths_are_found(tmp_path: Path) -> None:
     sizes = np.random.default_rng(0).integers(1, 5000, 300)
     rising = labelled(tmp_path / "a.tar", [0] * 300, np.sort(sizes).tolist())
-    assert "length runs" in kinds(check([str(rising)], Topology()))
+    assert "length runs" in kinds(advise([str(rising)], Topology()))
     random = labelled(tmp_path / "b.tar", [0] * 300, sizes.tolist())
-    assert "length runs" not in kinds(check([str(random)], Topology()))
+    assert "length runs" not in kinds(advise([str(random)], Topology()))
 
 
 def test_few_shards_few_samples_and_odd_batches(tmp_path: Path) -> None:
     path = str(shard(tmp_path / "a.tar", whole()))
-    assert "few shards" in kinds(check([path], Topology(ranks=2, workers=2)), "warn")
-    assert "too few samples" in kinds(check([path], Topology(ranks=4, workers=4)), "fail")
-    assert "batch" in kinds(check([path], Topology(ranks=4, batch=6)), "fail")
-    assert "batch" in kinds(check([path], Topology(batch=9)), "warn")
+    assert "few shards" in kinds(advise([path], Topology(ranks=2, workers=2)), "warn")
+    assert "too few samples" in kinds(advise([path], Topology(ranks=4, workers=4)), "fail")
+    assert "batch" in kinds(advise([path], Topology(ranks=4, batch=6)), "fail")
+    assert "batch" in kinds(advise([path], Topology(batch=9)), "warn")
 
 
 @pytest.mark.parametrize(("ranks", "workers", "streams"), [(1, 1, 64), (2, 4, 64), (3, 2, 64), (6, 1, 64), (4, 3, 12), (5, 5, 7), (128, 1, 64)])
@@ -147,7 +147,7 @@ def test_amplification_is_what_the_loader_does(ranks: int, workers: int, streams
 
 
 def test_the_advice_about_streams_works() -> None:
-    from mmask.data.check import _good_workers, _multiple
+    from mmask.data.advice import _good_workers, _multiple
 
     for ranks, workers in ((3, 2), (2, 6), (5, 3), (7, 7)):
         topology = Topology(ranks, workers, 64)
