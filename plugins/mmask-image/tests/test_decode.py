@@ -157,11 +157,11 @@ def test_exif_orientation_is_applied_unless_told_not_to() -> None:
 
 
 def test_bombs_are_refused_from_the_header_alone() -> None:
-    huge = stored(Image.new("1", (40_000, 40_000)), "png")
+    huge = stored(Image.new("1", (12_000, 12_000)), "png")
     jpeg = stored(picture(100, 100))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with pytest.raises(SampleError, match="max_pixels|opened"):
+        with pytest.raises(SampleError, match="12000 x 12000 pixels, more than"):
             ImageDecoder()(sample(huge, "png"), None)
         with pytest.raises(SampleError, match="100 x 100 pixels, more than max_pixels = 9999"):
             ImageDecoder(max_pixels=9999)(sample(jpeg), None)
@@ -192,7 +192,7 @@ def test_arrays_of_any_number_of_channels() -> None:
     assert ImageDecoder(size=16, channels=6)(saved(bytes_), None)["image"].dtype == torch.uint8
     with pytest.raises(SampleError, match=r"expected \(H, W, 4\)"):
         ImageDecoder(channels=4)(saved(bands), None)
-    with pytest.raises(SampleError, match="not numbers|not a .npy"):
+    with pytest.raises(SampleError, match=r"not numbers|not a \.npy"):
         ImageDecoder(channels=1)(saved(np.array([[{}]], dtype=object)), None)
     with pytest.raises(SampleError, match="1 or 3 channels, not 6"):
         ImageDecoder(channels=6)(sample(stored(picture())), None)

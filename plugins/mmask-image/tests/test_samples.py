@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import tarfile
+from itertools import pairwise
 from pathlib import Path
 
 from PIL import Image
@@ -69,5 +70,5 @@ def test_no_concept_is_on_both_sides() -> None:
 def test_the_stored_order_is_not_sorted_by_class() -> None:
     labels = [json.loads(parts["json"])["label"] for parts in stored("train").values()]
     share = [labels.count(label) / len(labels) for label in set(labels)]
-    same = sum(a == b for a, b in zip(labels, labels[1:], strict=False)) / (len(labels) - 1)
+    same = sum(a == b for a, b in pairwise(labels)) / (len(labels) - 1)
     assert abs(same - sum(p * p for p in share)) < 0.05

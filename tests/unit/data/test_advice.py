@@ -131,7 +131,10 @@ def test_few_shards_few_samples_and_odd_batches(tmp_path: Path) -> None:
     assert "batch" in kinds(advise([path], Topology(batch=9)), "warn")
 
 
-@pytest.mark.parametrize(("ranks", "workers", "streams"), [(1, 1, 64), (2, 4, 64), (3, 2, 64), (6, 1, 64), (4, 3, 12), (5, 5, 7), (128, 1, 64)])
+@pytest.mark.parametrize(
+    ("ranks", "workers", "streams"),
+    [(1, 1, 64), (2, 4, 64), (3, 2, 64), (6, 1, 64), (4, 3, 12), (5, 5, 7), (128, 1, 64)],
+)
 def test_amplification_is_what_the_loader_does(ranks: int, workers: int, streams: int) -> None:
     """Count the readers that each stream has when the loader's own rule deals the positions."""
     batch = ranks * workers * 4

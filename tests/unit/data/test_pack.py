@@ -4,6 +4,7 @@ import json
 import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def test_every_sample_is_written_once_and_not_in_class_order(tmp_path: Path) -> 
     names = [name for members in contents(tmp_path).values() for name, _ in members]
     assert sorted(n for n in names if n.endswith(".bin")) == [f"k{i:03d}.bin" for i in range(50)]
     labels = [int(data) for members in contents(tmp_path).values() for name, data in members if name.endswith(".cls")]
-    assert sum(a == b for a, b in zip(labels, labels[1:], strict=False)) < 25  # sorted it would be 45
+    assert sum(a == b for a, b in pairwise(labels)) < 25  # sorted it would be 45
 
 
 def test_bytes_depend_on_the_seed_and_on_nothing_else(tmp_path: Path) -> None:
@@ -73,7 +74,9 @@ def test_unreadable_files_are_reported_and_the_rest_is_written(tmp_path: Path) -
     assert [failure for shard in done for failure in shard.failed] == [["zz", "bad1", "DataError: no picture"]]
 
 
-def test_an_interrupted_pack_goes_on_and_ends_in_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_pack_goes_on_and_ends_in_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:
     plans = plan_shards(rows(), Plain(), shard_count=10)
     pack(plans, Plain(), tmp_path / "whole")
     real, calls = packing.write_shard, []
@@ -104,7 +107,7 @@ def test_an_interrupted_pack_goes_on_and_ends_in_the_same_bytes(tmp_path: Path, 
 
 def test_another_pack_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     pack(plan_shards(rows(), Plain(), shard_count=10), Plain(), tmp_path)
-    with pytest.raises(DataError, match="another|other files or options"):
+    with pytest.raises(DataError, match="other files or options"):
         pack(plan_shards(rows(49), Plain(), shard_count=10), Plain(), tmp_path)
     with pytest.raises(DataError, match="other files or options"):
         pack(plan_shards(rows(), Plain(times=2), shard_count=10), Plain(times=2), tmp_path)

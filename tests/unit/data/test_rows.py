@@ -31,10 +31,9 @@ def test_a_flat_folder_has_no_labels(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("form", ["csv", "tsv", "jsonl"])
 def test_the_three_manifests_say_the_same(tmp_path: Path, form: str) -> None:
-    records = [
-        {"path": "in/x.jpg", "label": "owl", "caption": "an owl, \"at night\"", "split": "val", "group": "g", "width": "7"},
-        {"path": "in/y.jpg", "label": "cow", "caption": "", "split": "", "group": "", "width": "9"},
-    ]
+    names = ("path", "label", "caption", "split", "group", "width")
+    cells = (("in/x.jpg", "owl", 'an owl, "at night"', "val", "g", "7"), ("in/y.jpg", "cow", "", "", "", "9"))
+    records = [dict(zip(names, row, strict=True)) for row in cells]
     manifest = tmp_path / f"m.{form}"
     if form == "jsonl":
         manifest.write_text("\n".join(map(json.dumps, records)) + "\n\n")
@@ -86,7 +85,7 @@ def test_mistakes_say_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"m.csv:2: no column 'path'.*it has"):
         read_rows(manifest, ["jpg"])
     (tmp_path / "m.jsonl").write_text('{"path": "a"}\n[1]\n')
-    with pytest.raises(DataError, match="m.jsonl:2: not a JSON object but a list"):
+    with pytest.raises(DataError, match=r"m\.jsonl:2: not a JSON object but a list"):
         read_rows(tmp_path / "m.jsonl", ["jpg"])
     (tmp_path / "e.csv").write_text("path\n")
     with pytest.raises(DataError, match="no rows"):
