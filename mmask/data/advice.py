@@ -5,7 +5,6 @@ Everything comes from the indices: nothing is decoded, and a large set is checke
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -30,7 +29,6 @@ _FEWEST_LABELS, _FEWEST_SIZES = 32, 128
 _ADVICE = {
     "torn": (FAIL, "copy the shard again from where it was whole, or pack it again; its complete samples are usable"),
     "header": (FAIL, "copy the shard again from where it was whole; samples after the bad header are lost"),
-    "half": (FAIL, "a decoder that needs the part will send these samples to the ledger; pack them again"),
     "empty": (FAIL, "these samples cannot be decoded and will go to the ledger; pack them again"),
     "duplicate": (WARN, "mmask reads the second one as a sample of its own; other readers stop or drop one"),
     "unsorted": (WARN, "mmask joins the parts; plain webdataset makes several half samples of them"),
@@ -112,6 +110,8 @@ def advise(urls: Iterable[str], topology: Topology) -> Checked:
 
 def _of_shard(name: str, index: ShardIndex) -> Iterator[Advice]:
     for one in index.findings:
+        if one.kind == "half":
+            continue  # `_parts` judges over all shards
         level, advice = _ADVICE.get(one.kind, (WARN, ""))
         times = f" and {one.count - 1} more" if one.count > 1 else ""
         yield Advice(level, one.kind, f"{name} @ {one.offset}", f"{one.detail}{times}", advice)
@@ -126,16 +126,51 @@ def _of_shard(name: str, index: ShardIndex) -> Iterator[Advice]:
 
 
 def _parts(indices: Sequence[tuple[str, ShardIndex]]) -> Iterator[Advice]:
-    """Parts that most shards have and some do not: a shard's own index cannot see that."""
-    filled = [(name, index) for name, index in indices if len(index)]
-    counts = Counter(part for _, index in filled for part in index.fields)
-    for part, count in sorted(counts.items()):
-        lacking = [name for name, index in filled if part not in index.fields]
-        if lacking and count > len(filled) / 2:
-            yield Advice(FAIL, "missing part", lacking[0],
-                         f"no sample of it has '{part}', which {count} of {len(filled)} shards have"
-                         + (f"; nor of {len(lacking) - 1} more" if len(lacking) > 1 else ""),
-                         "shards of different kinds are mixed: name them as two sources, or pack them again")
+    """Samples without a part that most have. Parts that never come together (``jpg`` in some samples, ``png`` in
+    others) stand for each other, so a set of several formats is whole."""
+    fields = sorted({part for _, index in indices for part in index.fields})
+    together = np.zeros((len(fields), len(fields)), np.int64)
+    for _, index in indices:
+        there = _presence(index, fields)
+        together += there.T.astype(np.int64) @ there
+    apart = together == 0
+    lacking = np.zeros(len(fields), np.int64)
+    for _, index in indices:
+        lacking += _lacks(_presence(index, fields), apart).sum(0)
+    needed = np.flatnonzero((together.diagonal() > lacking) & (lacking > 0))
+    for name, index in indices:
+        lacks = _lacks(_presence(index, fields), apart)
+        for part in needed[lacks.any(0)[needed]].tolist():
+            yield _half(name, index, fields[part], np.flatnonzero(lacks[:, part]))
+    mixed = np.flatnonzero(apart.any(0))
+    if len(mixed):
+        counts = ", ".join(f"{fields[part]} ({together[part, part]:,})" for part in mixed.tolist())
+        yield Advice(NOTE, "mixed parts", "all shards", f"some of these parts never come together: {counts}",
+                     "fine when one decoder takes them all")
+
+
+def _presence(index: ShardIndex, fields: Sequence[str]) -> NDArray[np.bool_]:
+    """(n, F) which sample has which part."""
+    there = np.zeros((len(index), len(fields)), bool)
+    for column, part in enumerate(index.fields):
+        there[:, fields.index(part)] = index.offsets[:, column] > 0
+    return there
+
+
+def _lacks(there: NDArray[np.bool_], apart: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(n, F) which sample lacks which part, and has no other that may stand for it."""
+    return ~there & ~((there.astype(np.int64) @ apart) > 0)
+
+
+def _half(name: str, index: ShardIndex, part: str, rows: NDArray[np.int64]) -> Advice:
+    if len(rows) == len(index):
+        return Advice(FAIL, "missing part", name, f"no sample of it has '{part}', which most of the others have",
+                      "shards of different kinds are mixed: name them as two sources, or pack them again")
+    more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
+    first = index.offsets[rows[0]]
+    return Advice(FAIL, "half", f"{name} @ {int(first[first > 0].min())}",
+                  f"'{index.keys[int(rows[0])]}' has no '{part}'{more}",
+                  "a decoder that needs the part will send these samples to the ledger; pack them again")
 
 
 def _topology(shards: int, samples: int, topology: Topology) -> Iterator[Advice]:

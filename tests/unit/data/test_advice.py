@@ -75,7 +75,20 @@ def test_a_part_that_a_whole_shard_lacks_fails(tmp_path: Path) -> None:
     found = advise([str(tmp_path)], Topology())
     (finding,) = [one for one in found.advice if one.kind == "missing part"]
     assert finding.where == "b.tar"
-    assert "'cls', which 2 of 3" in finding.what
+    assert "'cls', which most" in finding.what
+
+
+def test_parts_that_stand_for_each_other_are_not_missing(tmp_path: Path) -> None:
+    members = [(f"{i:02d}.{part}", b"1") for i in range(40) for part in (("jpg", "png")[i % 3 == 0], "cls")]
+    found = one(tmp_path, members)
+    assert kinds(found) == {"mixed parts"}
+    assert not found.fails
+    broken = one(tmp_path, [*members, ("99.png", b"1"), ("98.cls", b"1")])
+    lines = [advice.what for advice in broken.advice if advice.kind == "half"]
+    assert "'99' has no 'cls'" in lines
+    assert "'98' has no 'jpg'" in lines
+    optional = one(tmp_path, [*whole(), ("0.txt", b"1"), ("1.txt", b"1")])
+    assert not optional.fails
 
 
 def test_duplicate_and_unsorted_keys_are_told(tmp_path: Path) -> None:
