@@ -139,7 +139,7 @@ def _hints(target: Any) -> dict[str, Any]:
     for name, hint in raw.items():
         if isinstance(hint, str):
             try:
-                hint = eval(hint, names)  # noqa: PLW2901  # the plugin's own annotation
+                hint = eval(hint, names)  # the plugin's own annotation
             except Exception:
                 continue
         out[name] = hint
