@@ -20,7 +20,7 @@ _COLOURS = {"fail": "red", "warn": "yellow", "note": "cyan"}
 @click.option("--batch-size", type=click.IntRange(1), default=None, help="Samples of a step over all ranks.")
 @click.option("--jobs", "-j", type=click.IntRange(1), default=1, show_default=True,
               help="Shards indexed at a time, where indices are missing.")
-def command(  # noqa: PLR0917 - click passes keywords
+def command(
     urls: Sequence[str], ranks: int, workers: int, streams: int, shuffle: int, batch_size: int | None, jobs: int,
 ) -> None:
     """What will go wrong with shards on a topology.

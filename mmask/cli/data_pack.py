@@ -37,7 +37,7 @@ _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 1 << 10, "mi": 1 << 2
               help="How files become samples; by default the packer that takes most of the files.")
 @click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[--OPTION VALUE]...")
 @pass_session
-def command(  # noqa: PLR0917 - click passes keywords
+def command(
     session: Session, source: Path, out: Path, shard_size: str, val_fraction: float, seed: int, jobs: int,
     packer: str | None, options: Sequence[str],
 ) -> None:

@@ -140,7 +140,7 @@ def _parts(indices: Sequence[tuple[str, ShardIndex]]) -> Iterator[Advice]:
     needed = np.flatnonzero((together.diagonal() > lacking) & (lacking > 0))
     for name, index in indices:
         lacks = _lacks(_presence(index, fields), apart)
-        for part in needed[lacks.any(0)[needed]].tolist():
+        for part in needed[lacks[:, needed].any(axis=0)].tolist():
             yield _half(name, index, fields[part], np.flatnonzero(lacks[:, part]))
     mixed = np.flatnonzero(apart.any(0))
     if len(mixed):
