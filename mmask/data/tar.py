@@ -20,7 +20,7 @@ BLOCK = 512
 _LONGEST_RECORD = 1 << 20  # bytes of one pax or long-name record; real ones have a few hundred
 _GZIP, _XZ, _BZIP, _ZSTD = b"\x1f\x8b", b"\xfd7zXZ", b"BZh", b"\x28\xb5\x2f\xfd"
 _WDS_NAME = re.compile(r"((?:.*/|)[^.]+)[.]([^/]*)", re.DOTALL)
-_WDS_META = re.compile(r"__[^/]*__($|/)")
+_WDS_META = re.compile(r"__[^/]*__($|/)|(.*/)?__[^./]*__[.]")  # also __meta__.json, which describes no sample
 
 
 class Readable(Protocol):
@@ -74,15 +74,18 @@ class Scan(NamedTuple):
 def split_name(name: str) -> tuple[str, str] | None:
     """(key, field) of a member by WebDataset's naming, or None for one that belongs to no sample.
 
-    The key is the path up to the first dot of the basename, the field is the rest, in lower case.
+    The key is the path up to the first dot of the basename, the field is the rest, in lower case. Names
+    like ``__meta__`` belong to none, nor do dot files.
 
     >>> split_name("cats/001.seg.PNG")
     ('cats/001', 'seg.png')
     """
-    if _WDS_META.match(name) or ("/" not in name and name.startswith("__") and name.endswith("__")):
+    if _WDS_META.match(name):
         return None
     found = _WDS_NAME.fullmatch(name)
-    return (found[1], found[2].lower()) if found else None
+    if not found or found[1].endswith("/"):  # no extension, or a dot file
+        return None
+    return found[1], found[2].lower()
 
 
 def scan(file: Readable, what: str) -> Scan:
