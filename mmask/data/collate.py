@@ -43,8 +43,10 @@ def stack(name: str, values: Sequence[Any], *, ragged: bool = False) -> dict[str
         return {name: list(values)}
     kinds = {value.dtype for value in values}
     if len(kinds) > 1:
-        raise DataError(f"field '{name}' has values of types {sorted(map(str, kinds))} in one batch",
-                        hint="its decoder must return one type")
+        raise DataError(
+            f"field '{name}' has values of types {sorted(map(str, kinds))} in one batch",
+            hint="its decoder must return one type",
+        )
     shapes = {tuple(value.shape) for value in values}
     if len(shapes) == 1:
         found = {name: torch.stack(list(values))}
@@ -97,8 +99,10 @@ def merge(
     for _, fields in pieces[1:]:
         if fields.keys() != columns.keys():
             odd = sorted(fields.keys() ^ columns.keys())
-            raise DataError(f"field '{odd[0]}' is in some samples of a batch and not in others",
-                            hint="decoders must return the same fields for every sample")
+            raise DataError(
+                f"field '{odd[0]}' is in some samples of a batch and not in others",
+                hint="decoders must return the same fields for every sample",
+            )
     found: dict[str, Any] = {}
     for name in columns:
         values = [fields[name] for _, fields in pieces]

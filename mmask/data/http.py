@@ -19,8 +19,13 @@ def connect(url: str) -> Any:
     """A pool of connections for ``url``, through the environment's proxy when it names one."""
     import urllib3
 
-    retries = urllib3.Retry(total=_TRIES, backoff_factor=_BACK_OFF, status_forcelist=_AGAIN,
-                            allowed_methods=("GET", "HEAD"), raise_on_status=False)
+    retries = urllib3.Retry(
+        total=_TRIES,
+        backoff_factor=_BACK_OFF,
+        status_forcelist=_AGAIN,
+        allowed_methods=("GET", "HEAD"),
+        raise_on_status=False,
+    )
     options: dict[str, Any] = {"retries": retries, "timeout": _TIMEOUT, "maxsize": 16}
     scheme, host = url.partition("://")[0], url.split("/")[2]
     proxy = None if urllib.request.proxy_bypass(host) else urllib.request.getproxies().get(scheme)
@@ -38,8 +43,10 @@ class HttpStore:
         self._pool = connect(url)
         answer = self._ask(0, 1)
         if answer.status == 200:
-            raise DataError(f"{url}: the server ignores Range requests, so samples cannot be read apart",
-                            hint="serve the shards with a server that supports Range (nginx, S3, ...) or copy them")
+            raise DataError(
+                f"{url}: the server ignores Range requests, so samples cannot be read apart",
+                hint="serve the shards with a server that supports Range (nginx, S3, ...) or copy them",
+            )
         total = answer.headers.get("Content-Range", "").rpartition("/")[2]
         if answer.status != 206 or not total.isdigit():
             raise DataError(f"{url}: the server answered {answer.status} {answer.reason or ''}".rstrip())
@@ -78,8 +85,10 @@ class HttpStore:
                 problem = error
                 if _hopeless(error):
                     break
-        raise DataError(f"{self.url} cannot be read: {problem} ({attempt + 1} attempts)",
-                        hint="the host, the proxy or the address is wrong, or the network is down")
+        raise DataError(
+            f"{self.url} cannot be read: {problem} ({attempt + 1} attempts)",
+            hint="the host, the proxy or the address is wrong, or the network is down",
+        )
 
     def close(self) -> None:
         """Give the connections back."""

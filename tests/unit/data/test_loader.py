@@ -19,7 +19,9 @@ import torch
 from mmask.data.faults import Fault, Ledger, read_ledger
 from mmask.data.loader import Loader
 from mmask.data.source import open_source
+from mmask.data.store import LocalStore
 from mmask.data.stream import SUBSTITUTE, Stream, open_stream
+from mmask.data.tar import scan
 from mmask.errors import DataError, FaultBudgetError, SampleError, UsageError
 from mmask.keyed import Keys
 from mmask.recipe.schema import DataSection, Source
@@ -64,11 +66,18 @@ def run(stream: Stream, decoder: Any, **options: Any) -> list[Any]:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize(("how", "say"), [
-    ("bug", r"decoder 'tiny' failed on s:t-00.\.tar:00005: ZeroDivisionError"),
-    ("memory", "MemoryError"), ("fields", "field 'more' is in some samples"), ("all", "15 substitutes are unusable"),
-])
-def test_an_error_in_decoding_comes_back_with_its_place(stream: Stream, workers: int, how: str, say: str) -> None:
+@pytest.mark.parametrize(
+    ("how", "say"),
+    [
+        ("bug", r"decoder 'tiny' failed on s:t-00.\.tar:00005: ZeroDivisionError"),
+        ("memory", "MemoryError"),
+        ("fields", "field 'more' is in some samples"),
+        ("all", "15 substitutes are unusable"),
+    ],
+)
+def test_an_error_in_decoding_comes_back_with_its_place(
+    stream: Stream, workers: int, how: str, say: str
+) -> None:
     with pytest.raises(DataError, match=say):
         run(stream, Spoilt(how), workers=workers)
 
@@ -84,7 +93,7 @@ def test_a_killed_worker_is_an_error_and_not_a_hang(stream: Stream) -> None:
     next(batches)
     os.kill(loader._running[1].process.pid or 0, signal.SIGKILL)
     begun = time.monotonic()
-    with pytest.raises(DataError, match="loader worker 1 .* died: killed by SIGKILL"):
+    with pytest.raises(DataError, match=r"loader worker 1 .* died: killed by SIGKILL"):
         for _ in batches:
             pass
     assert time.monotonic() - begun < 10
@@ -106,6 +115,7 @@ SCRIPT = """
 import sys, time
 from mmask.data.loader import Loader
 from mmask.data.source import open_source
+from mmask.data.store import LocalStore
 from mmask.data.stream import Stream
 from mmask.testing.shards import TinyDecoder
 stream = Stream([open_source(sys.argv[1], "s")], seed=0)
@@ -132,8 +142,12 @@ def _alive(pid: int) -> bool:
 @pytest.mark.parametrize("end", ["leave", "raise", "wait"])
 def test_no_worker_outlives_its_training_process(tmp_path: Path, end: str) -> None:
     pattern = write_shards(tmp_path, [16])
-    process = subprocess.Popen([sys.executable, "-c", SCRIPT, pattern, end], stdout=subprocess.PIPE,
-                               stderr=subprocess.DEVNULL, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, pattern, end],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
     assert process.stdout is not None
     workers = [int(pid) for pid in process.stdout.readline().split()]
     assert len(workers) == 2
@@ -161,16 +175,20 @@ class Grown:
 
     def __call__(self, sample: Sample, keys: Keys | None) -> Mapping[str, Any]:
         row = int(sample.id.key)
-        return {"signal": torch.full((1 + row * row * 100,), row, dtype=torch.float64),
-                "picture": torch.full((3, 2 + row % 3, 2 + row % 2), row, dtype=torch.uint8),
-                "half": torch.full((4,), row, dtype=torch.bfloat16), "flag": row > 3, "empty": np.zeros((0, 2)),
-                "words": [sample.id.key, row]}
+        return {
+            "signal": torch.full((1 + row * row * 100,), row, dtype=torch.float64),
+            "picture": torch.full((3, 2 + row % 3, 2 + row % 2), row, dtype=torch.uint8),
+            "half": torch.full((4,), row, dtype=torch.bfloat16),
+            "flag": row > 3,
+            "empty": np.zeros((0, 2)),
+            "words": [sample.id.key, row],
+        }
 
 
 @pytest.mark.parametrize("evaluate", [False, True])
 def test_all_kinds_of_values_cross_from_workers_unchanged(stream: Stream, evaluate: bool) -> None:
-    one = run(stream, Grown(), workers=0, evaluate=evaluate)
-    two = run(stream, Grown(), workers=3, evaluate=evaluate)
+    one = run(stream, Grown(), workers=0, evaluate=evaluate, limit=64)
+    two = run(stream, Grown(), workers=3, evaluate=evaluate, limit=64)
     for a, b in zip(one, two, strict=True):
         assert list(a.fields) == list(b.fields)
         for name in ("signal", "signal.length", "half", "flag", "empty"):
@@ -217,9 +235,11 @@ def test_a_resumed_run_writes_no_fault_twice(stream: Stream, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_above_the_budget_the_run_stops_and_names_the_ledger(stream: Stream, tmp_path: Path, workers: int) -> None:
+def test_above_the_budget_the_run_stops_and_names_the_ledger(
+    stream: Stream, tmp_path: Path, workers: int
+) -> None:
     path = tmp_path / "ledger.jsonl"
-    with pytest.raises(FaultBudgetError, match="ledger.jsonl"):
+    with pytest.raises(FaultBudgetError, match=r"ledger\.jsonl"):
         run(stream, TinyDecoder(["00005"]), fault_budget=0.01, ledger=path, workers=workers)
     assert path.exists()
 
@@ -235,20 +255,30 @@ def test_one_early_fault_does_not_stop_a_long_run() -> None:
 def test_a_torn_shard_is_in_the_ledger_and_its_whole_samples_are_read(tmp_path: Path) -> None:
     pattern = write_shards(tmp_path, [9, 9])
     path = tmp_path / "t-001.tar"
-    path.write_bytes(path.read_bytes()[: 512 * 50 + 700])
+    inside = (
+        scan(LocalStore(str(path)), "t").members[13].offset - 100
+    )  # the header of the fifth sample's second part
+    path.write_bytes(path.read_bytes()[:inside])
     torn = Stream([open_source(pattern, "s")], seed=0)
-    assert 9 < len(torn) < 18
+    assert len(torn) == 9 + 5
     ledger = tmp_path / "ledger.jsonl"
-    run(torn, TinyDecoder(), limit=16, ledger=ledger)
-    run(torn, TinyDecoder(), limit=16, ledger=ledger)
+    run(torn, TinyDecoder(), limit=16, ledger=ledger, fault_budget=0.5)
+    run(torn, TinyDecoder(), limit=16, ledger=ledger, fault_budget=0.5)
     (line,) = [json.loads(one) for one in ledger.read_text().splitlines() if '"torn' in one]
     assert (line["shard"], line["position"]) == ("t-001.tar", -1)
 
 
 def test_an_evaluation_leaves_unreadable_samples_out(stream: Stream, tmp_path: Path) -> None:
     for workers in (0, 2):
-        batches = run(stream, TinyDecoder(["00005"]), evaluate=True, limit=None, fault_budget=0.1, workers=workers,
-                      ledger=tmp_path / "ledger.jsonl")
+        batches = run(
+            stream,
+            TinyDecoder(["00005"]),
+            evaluate=True,
+            limit=None,
+            fault_budget=0.1,
+            workers=workers,
+            ledger=tmp_path / "ledger.jsonl",
+        )
         names = [name for batch in batches for name in batch.names]
         assert len(names) == 64 - 2
         assert not any(name.endswith("00005") for name in names)
@@ -262,10 +292,16 @@ def test_a_limited_evaluation_takes_its_samples_from_all_over(stream: Stream) ->
     assert names == [f"s:t-{p // 40:03d}.tar:{p % 40 if p < 40 else p - 40:05d}" for p in range(0, 64, 4)]
 
 
-@pytest.mark.parametrize(("options", "say"), [
-    ({"batch_size": 10, "world": 3}, "cannot be dealt to 3 ranks"), ({"rank": 2, "world": 2}, "rank 2 of 2"),
-    ({"group": 3}, "groups of 3"), ({"start": 3, "group": 2}, "splits a group"), ({"workers": -1}, "too small"),
-])
+@pytest.mark.parametrize(
+    ("options", "say"),
+    [
+        ({"batch_size": 10, "world": 3}, "cannot be dealt to 3 ranks"),
+        ({"rank": 2, "world": 2}, "rank 2 of 2"),
+        ({"group": 3}, "groups of 3"),
+        ({"start": 3, "group": 2}, "splits a group"),
+        ({"workers": -1}, "too small"),
+    ],
+)
 def test_topologies_that_cannot_be_are_refused(stream: Stream, options: dict[str, int], say: str) -> None:
     with pytest.raises(UsageError, match=say):
         Loader(stream, {}, **{"batch_size": 8, **options})  # type: ignore[arg-type]
@@ -286,15 +322,21 @@ def test_waiting_is_measured_and_reading_it_starts_anew(stream: Stream) -> None:
 
 
 def test_two_decoders_may_not_make_one_field(stream: Stream) -> None:
-    with pytest.raises(DataError, match="another decoder made already"), \
-         Loader(stream, {"a": TinyDecoder(), "b": TinyDecoder()}, batch_size=8) as loader:
+    with (
+        pytest.raises(DataError, match="another decoder made already"),
+        Loader(stream, {"a": TinyDecoder(), "b": TinyDecoder()}, batch_size=8) as loader,
+    ):
         next(iter(loader))
 
 
 def test_a_recipes_data_section_opens_as_a_stream(tmp_path: Path) -> None:
     one, two = write_shards(tmp_path / "a", [9]), write_shards(tmp_path / "b", [5])
-    data = DataSection(train=[
-        Source(url=one, filters=["width > 102"], columns=["width=json.width"]), Source(url=two, name="b", weight=3)])
+    data = DataSection(
+        train=[
+            Source(url=one, filters=["width > 102"], columns=["width=json.width"]),
+            Source(url=two, name="b", weight=3),
+        ]
+    )
     opened = open_stream(data, seed=0)
     assert len(opened) == 6 + 5
     assert [source.name for source in opened.sources] == ["s0", "b"]
