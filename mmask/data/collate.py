@@ -109,7 +109,7 @@ def merge(
         if name not in ragged and _same_shape(values):
             out = values[0].new_empty((n, *values[0].shape[1:]))
             for (rows, _), value in zip(pieces, values, strict=True):
-                out[rows] = value
+                _place(out, rows, value)
             found[name] = out
             continue
         whole: list[Any] = [None] * n
@@ -128,6 +128,18 @@ def _add(found: dict[str, Any], made: Mapping[str, Any], name: str, columns: Map
     if clash:
         raise DataError(f"field '{clash}' is made by padding '{name}' and by a decoder")
     found.update(made)
+
+
+def _place(out: torch.Tensor, rows: torch.Tensor, value: torch.Tensor) -> None:
+    """``out[rows] = value``, through NumPy: one thread, so that it can run beside the training step."""
+    if out.dtype == torch.bfloat16:
+        out, value = out.view(torch.int16), value.view(torch.int16)
+    index: Any = rows.numpy()
+    steps = np.unique(np.diff(index))
+    if len(steps) <= 1:  # readers' rows lie at equal distances
+        step = int(steps[0]) if len(steps) else 1
+        index = slice(int(index[0]), int(index[-1]) + 1, step)
+    out.numpy()[index] = value.numpy()
 
 
 def _same_shape(values: Sequence[Any]) -> bool:

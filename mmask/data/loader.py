@@ -11,6 +11,7 @@ import atexit
 import itertools
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -115,6 +116,8 @@ class Loader:
         self._end = self._last(start, limit)
         self._wait = 0.0
         self._running: list[Worker] = []
+        self._thread: ThreadPoolExecutor | None = None
+        self._next: Future[Batch | None] | None = None
 
     def _last(self, start: int, limit: int | None) -> int | None:
         if self.evaluate:
@@ -148,17 +151,35 @@ class Loader:
             spread=len(self.stream) if self.evaluate and self._limit else 0,
         )
         try:
-            for step in self._steps():
-                begun = time.perf_counter()
-                if self.workers and not self._running:
-                    self._start(share)
-                batch = self._assemble(share, step)
-                self._wait += time.perf_counter() - begun
+            for batch in self._ahead(share) if self.workers else self._made(share):
                 self.position += self.batch_size
                 if batch is not None:
                     yield batch
         finally:
             self.close()
+
+    def _made(self, share: Share) -> Iterator[Batch | None]:
+        """Batches made when they are asked for."""
+        for step in self._steps():
+            begun = time.perf_counter()
+            batch = self._assemble(share, step)
+            self._wait += time.perf_counter() - begun
+            yield batch
+
+    def _ahead(self, share: Share) -> Iterator[Batch | None]:
+        """Batches put together by a thread, one ahead, from what the workers decode."""
+        self._start(share)
+        steps = self._steps()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="mmask-batch")
+        for step in steps:
+            begun = time.perf_counter()
+            if self._next is None:
+                self._next = self._thread.submit(self._assemble, share, step)
+            batch = self._next.result()
+            self._wait += time.perf_counter() - begun
+            last = self._end is not None and step == steps[-1]
+            self._next = None if last else self._thread.submit(self._assemble, share, step + 1)
+            yield batch
 
     def _steps(self) -> Any:
         if self._end is None:
@@ -195,7 +216,7 @@ class Loader:
         faults = [fault for part in parts for fault in part.faults]
         if faults:
             faults.sort(key=lambda fault: (fault.position, fault.attempt))
-            self._ledger.add(faults, self.position + self.batch_size)
+            self._ledger.add(faults, share.start + (step + 1) * share.batch)
         return self._batch(parts, fields) if fields or any(part.positions for part in parts) else None
 
     def _gather(self, share: Share, step: int) -> tuple[list[Part], dict[str, Any]]:
@@ -249,6 +270,13 @@ class Loader:
         atexit.unregister(self.close)
         for worker in workers:
             worker.stop()
+        thread, self._thread, pending, self._next = self._thread, None, self._next, None
+        if thread is not None:
+            if pending is not None:
+                wait([pending], timeout=1.0)
+            for worker in workers:
+                worker.kill()  # a thread that waits for one is woken by its end
+            thread.shutdown()
         for worker in workers:
             worker.end()
 

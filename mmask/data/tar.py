@@ -50,8 +50,8 @@ class Finding:
     extension or a dot file: skipped), ``unsorted`` (parts of a sample apart: joined), ``duplicate`` (a part
     comes twice: a second sample ``key#2``), ``path`` (absolute or ``..``: kept, a key is only a name),
     ``half`` (a part is missing), ``empty`` (a part without bytes), ``column`` (a metadata value that could
-    not be read), ``unjoined`` (a key missing on one side of a join). count: how many. offset: of the first, in
-    bytes.
+    not be read), ``unjoined`` (a key missing on one side of a join). count: how many. offset: of the first,
+    in bytes.
     """
 
     kind: str
