@@ -43,6 +43,19 @@ def write_shards(
     return str(folder / f"{stem}-{{000..{len(counts) - 1:03d}}}.tar")
 
 
+def tiny_shards(
+    folder: Path, *, shards: int = 2, samples: int = 8, parts: Callable[[int], Parts] | None = None,
+    prefix: str = "train",
+) -> str:
+    """``shards`` tars of ``samples`` samples each. -> their URL, braces and all.
+
+    parts: number of a sample -> extension -> value; by default ``npy``, 16 float32 values that are a
+    function of the number.
+    """
+    made = parts or (lambda number: {"npy": np.sin(np.arange(16, dtype=np.float32) * (number + 1))})
+    return write_shards(folder, [samples] * shards, lambda shard, row: made(shard * samples + row), stem=prefix)
+
+
 class TinyDecoder:
     """Decodes `tiny_parts`: fixed-size and ragged fields, a list, an augmentation number.
 

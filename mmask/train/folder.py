@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import platform
 import sys
@@ -21,7 +22,7 @@ from mmask.errors import UsageError
 class RunFolder:
     """Paths of a run.
 
-        recipe.toml  env.json  metrics.jsonl  ledger.jsonl  report.html
+        recipe.toml  env.json  metrics.jsonl  stamps.u64  ledger.jsonl  report.html
         checkpoints/step-XXXXXXXX/  figures/step-XXXXXX.png  nonfinite/  events.out.tfevents...
     """
 
@@ -46,6 +47,11 @@ class RunFolder:
     def ledger(self) -> Path:
         """Samples that could not be used."""
         return self.path / "ledger.jsonl"
+
+    @property
+    def stamps(self) -> Path:
+        """The stamp of every step."""
+        return self.path / "stamps.u64"
 
     @property
     def figures(self) -> Path:
@@ -92,6 +98,25 @@ class RunFolder:
             return list(json.loads((self.path / "env.json").read_text(encoding="utf-8")).get("starts", []))
         except (OSError, ValueError):
             return []
+
+
+def cut_ledger(path: Path, position: int) -> None:
+    """Drop what a ledger says about global positions from ``position`` on: they are read again."""
+    if not path.exists():
+        return
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    kept = [line for line in lines if _ledger_position(line) < position]
+    if len(kept) < len(lines):
+        aside = path.with_suffix(".tmp")
+        aside.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        aside.replace(path)
+
+
+def _ledger_position(line: str) -> float:
+    try:
+        return float(json.loads(line).get("position", -1))
+    except (ValueError, TypeError, AttributeError):
+        return math.inf  # half a line that a killed run left
 
 
 def environment() -> dict[str, Any]:

@@ -23,7 +23,7 @@ class Reader(Protocol):
         ...
 
     def sight(self, count: int) -> Batch | None:
-        """The first ``count`` held-out samples (training ones where nothing is held out), for pictures."""
+        """``count`` held-out samples (training ones where nothing is held out), always the same, for pictures."""
         ...
 
     def close(self) -> None:

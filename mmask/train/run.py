@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import torch
 
-from mmask.errors import MmaskError, UsageError
+from mmask.errors import MmaskError
 from mmask.observe.metrics import MetricsFile
 from mmask.observe.progress import RunProgress
 from mmask.observe.report import write_report
-from mmask.recipe.freeze import write as write_recipe
-from mmask.recipe.resolve import Resolved
-from mmask.recipe.schema import Recipe
 from mmask.train import brief
+from mmask.train.again import own_origins
 from mmask.train.build import build_model
 from mmask.train.cadence import Cadence
 from mmask.train.checkpoint import Checkpoint, load, newest
 from mmask.train.ema import Average
 from mmask.train.feed import Feed
-from mmask.train.folder import RunFolder
+from mmask.train.folder import RunFolder, cut_ledger
 from mmask.train.guard import Guard
 from mmask.train.health import Health
+from mmask.train.job import Job, Result, RunInfo, open_folder
 from mmask.train.keeper import Keeper
 from mmask.train.logbook import Logbook
 from mmask.train.loop import DONE, Loop
@@ -34,90 +30,38 @@ from mmask.train.model import MaskedModel
 from mmask.train.optim import make_optimizer
 from mmask.train.precision import Precision, pick_device
 from mmask.train.ranks import Ranks
-from mmask.train.reader import Reader
 from mmask.train.schedule import course
 from mmask.train.seed import init_scope
 from mmask.train.signals import Signals
-from mmask.train.stamp import START
+from mmask.train.stamp import START, StampFile
 from mmask.train.step import Stepper
 from mmask.train.validate import Validation
 from mmask.train.weights import init_model, init_network
 
-if TYPE_CHECKING:
-    from mmask.plugin.host import Host
-
-OpenReader = Callable[[Recipe, "Host", Ranks, RunFolder], Reader]
-
-
-@dataclass(frozen=True)
-class Job:
-    """What the user asked for. init: weights to start from. stop_after: end early after this step."""
-
-    resolved: Resolved
-    host: Host
-    out: Path
-    open_reader: OpenReader
-    init: str = ""
-    stop_after: int | None = None
-    must_exist: bool = False
-    changed: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class RunInfo:
-    """What hooks see of a run."""
-
-    out: Path
-    rank: int
-    recipe: Recipe
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """How a run ended: ``done``, ``stopped`` or ``preempted``, after ``step`` steps."""
-
-    outcome: str
-    step: int
-    out: Path
-
-
 def train(job: Job) -> Result:
     """Run or continue a run. Every rank calls it."""
-    ranks = Ranks.start(job.resolved.recipe.train.device)
-    info = RunInfo(job.out, ranks.rank, job.resolved.recipe)
-    outcome = "failed"
+    recipe = job.resolved.recipe
+    ranks, outcome = Ranks.start(recipe.train.device), "failed"
     with ExitStack() as stack:
         stack.callback(ranks.close)
         signals = stack.enter_context(Signals())
-        job.host.hooks.recipe(info.recipe)
-        folder = _open_folder(job, ranks, stack)
+        folder, changed = open_folder(job, ranks, stack)
+        info = RunInfo(folder.path, ranks.rank, recipe)
         job.host.hooks.run_started(info)
         stack.callback(lambda: job.host.hooks.run_finished(info, outcome))
-        run = _Run(job, ranks, folder, signals, stack)
-        result = run.go()
+        result = _Run(job, ranks, folder, changed, signals, stack).go()
         outcome = "done" if result.outcome == DONE else "stopped"
     return result
-
-
-def _open_folder(job: Job, ranks: Ranks, stack: ExitStack) -> RunFolder:
-    folder = RunFolder(job.out)
-    if job.must_exist and not folder.begun:
-        raise UsageError(f"{job.out} is no run to resume", hint="--resume takes the folder that train wrote (--out)")
-    if ranks.first:
-        stack.callback(os.close, folder.lock())
-        try:
-            write_recipe(job.resolved, folder.recipe)
-        except OSError as error:
-            raise UsageError(f"{job.out} cannot be written: {error.strerror}", hint="choose another --out") from error
-    ranks.barrier()
-    return folder
 
 
 class _Run:
     """The parts of one run, in the order in which they are made."""
 
-    def __init__(self, job: Job, ranks: Ranks, folder: RunFolder, signals: Signals, stack: ExitStack) -> None:
+    def __init__(
+        self, job: Job, ranks: Ranks, folder: RunFolder, changed: list[str], signals: Signals, stack: ExitStack
+    ) -> None:
         recipe = job.resolved.recipe
+        self.changed = changed
         self.job, self.ranks, self.folder, self.signals, self.stack = job, ranks, folder, signals, stack
         self.recipe, self.train = recipe, recipe.train
         self.say = (lambda line: print(line, flush=True)) if ranks.first else (lambda line: None)
@@ -130,15 +74,14 @@ class _Run:
     def go(self) -> Result:
         """Make everything, train, and leave a report."""
         job, recipe = self.job, self.recipe
-        for line in brief.opening(job.resolved):
-            self.say(line)
-        for line in brief.settings(job.resolved):
+        told = own_origins(job.resolved, self.folder.recipe)
+        for line in (*brief.opening(told), *brief.settings(told)):
             self.say(line)
         checkpoint = self._found()
-        self.reader = job.open_reader(recipe, job.host, self.ranks, self.folder)
+        self.model = self._model(fresh=checkpoint is None)
+        self.reader = job.open_reader(recipe, job.host, self.ranks, self.folder.ledger, self.model.group)
         self.stack.callback(self.reader.close)
         self.course = course(recipe, self.reader.samples)
-        self.model = self._model(fresh=checkpoint is None)
         wrapped = self._wrapped()
         self._brief(checkpoint)
         self.optimizer = make_optimizer(self.model, recipe.optim, self.course.lr(0))
@@ -158,10 +101,14 @@ class _Run:
         step = checkpoint.step if checkpoint else 0
         if self.ranks.first:
             MetricsFile(self.folder.metrics).cut(step)
+            StampFile(self.folder.stamps).cut(step)
+            cut_ledger(self.folder.ledger, checkpoint.state["position"] if checkpoint else 0)
             self.folder.write_env(
-                step=step, world=self.ranks.world, device=str(self.device), changed=dict(self.job.changed)
+                step=step, world=self.ranks.world, device=str(self.device), changed=self.changed
             )
-        if checkpoint is None and self.job.must_exist:
+        for line in self.changed:
+            self.say(f"  {'changed':<14}{line}")
+        if checkpoint is None and self.job.resume:
             self.say(f"{self.folder.path} has no checkpoint yet: starting at step 0")
         self.ranks.barrier()
         return checkpoint
@@ -170,7 +117,8 @@ class _Run:
         """The model with its starting weights, on the device."""
         with init_scope(self.train.seed):
             model = build_model(self.recipe, self.job.host)
-        model.check_split(self.recipe.data.batch_size, ranks=self.ranks.world, accumulate=self.recipe.optim.accumulate)
+        batch, parts = self.recipe.data.batch_size, self.recipe.optim.accumulate
+        model.check_split(batch, ranks=self.ranks.world, accumulate=parts)
         if fresh:
             self._weights(model)
         self.precision.prepare(model)
@@ -190,8 +138,7 @@ class _Run:
 
     def _wrapped(self) -> torch.nn.Module:
         if self.train.compile:
-            for module in (*self.model.networks.values(), *(_heads(self.model))):
-                module.compile()
+            compile_parts(self.model)
         return self.ranks.wrap(self.model, self.device, idle=bool(self.model.program.tasks))
 
     def _brief(self, checkpoint: Checkpoint | None) -> None:
@@ -232,7 +179,8 @@ class _Run:
             ),
             book, self.ranks, self.signals, save=lambda: self._save(loop),
             validate=lambda: self._validate(validation, average),
-            draw=lambda step: self._draw(health, step), done=done, stamps=stamps, saved=done if checkpoint else -1,
+            draw=lambda step: self._draw(health, step),
+            trail=StampFile(self.folder.stamps, writes=self.ranks.first), done=done, stamps=stamps, saved=done if checkpoint else -1,
         )
         return loop
 
@@ -304,6 +252,9 @@ class _Run:
             self.say(f"  {'continue':<14}mmask train --resume {self.folder.path}")
 
 
-def _heads(model: MaskedModel) -> list[torch.nn.Module]:
+def compile_parts(model: MaskedModel) -> None:
+    """torch.compile for networks and heads in place; plans, targets and denominators stay plain Python."""
     heads = (getattr(objective, "head", None) for objective in model.objectives.values())
-    return [head for head in heads if isinstance(head, torch.nn.Module)]
+    for module in (*model.networks.values(), *heads):
+        if isinstance(module, torch.nn.Module):
+            module.compile()

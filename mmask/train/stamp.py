@@ -7,6 +7,7 @@ over its samples, so it is the same however they are spread over ranks and micro
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -70,3 +71,38 @@ def _rows(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
     place = np.arange(1, words.shape[1] + 1, dtype=np.uint64) * _ODD
     with np.errstate(over="ignore"):
         return np.where(words == 0, np.uint64(0), mix(words + place)).sum(1, dtype=np.uint64)
+
+
+class StampFile:
+    """``stamps.u64``: the stamp of every step, 8 bytes each, little-endian, in order.
+
+    Lets ``mmask verify-resume`` name the first step that differs. ``writes`` is False on all ranks but 0.
+    """
+
+    def __init__(self, path: Path, *, writes: bool = True) -> None:
+        self.path, self.writes = path, writes
+        self._waiting = bytearray()
+
+    def add(self, stamp: int) -> None:
+        """One more step; on disk after the next `flush`."""
+        if self.writes:
+            self._waiting += stamp.to_bytes(8, "little")
+
+    def flush(self) -> None:
+        """Append what is waiting."""
+        if self._waiting:
+            with self.path.open("ab") as file:
+                file.write(self._waiting)
+            self._waiting.clear()
+
+    def cut(self, steps: int) -> None:
+        """Keep the first ``steps`` stamps."""
+        if self.writes and self.path.exists() and self.path.stat().st_size > 8 * steps:
+            with self.path.open("r+b") as file:
+                file.truncate(8 * steps)
+
+
+def read_stamps(path: Path) -> NDArray[np.uint64]:
+    """(steps,) uint64; empty when there is no file."""
+    data = path.read_bytes() if path.exists() else b""
+    return np.frombuffer(data[: len(data) // 8 * 8], "<u8")
