@@ -1,8 +1,8 @@
 """A folder of plain files read as if it were one shard: for small sets that nobody wants to pack.
 
-Files are grouped into samples by the same naming rule as in tars, with the path inside the folder as key. When
-every file lies in a subfolder, the first level names classes: samples without a ``cls`` part get one, the
-class's number in sorted order.
+Files are grouped into samples by the same naming rule as in tars, with the path inside the folder as key.
+When every file lies in a subfolder and there are several, the first level names classes: without ``cls``
+parts, each sample gets one, its class's number in sorted order.
 """
 
 from __future__ import annotations
@@ -59,7 +59,9 @@ def index_folder(folder: str, columns: Sequence[Column] = ()) -> tuple[ShardInde
         given[LABEL_FIELD] = np.array([number[key.split("/", 1)[0]] for key in keys], np.int64)
     index = ShardIndex(Texts.of(keys), fields, offsets, lengths[offsets], dict(given), (), Stamp(0), given)
     values, bad = read_columns(_Files(files), index, columns)
-    return ShardIndex(index.keys, fields, offsets, index.sizes, {**values, **given}, bad, Stamp(0), given), files
+    return ShardIndex(
+        index.keys, fields, offsets, index.sizes, {**values, **given}, bad, Stamp(0), given
+    ), files
 
 
 def _walk(folder: str) -> list[tuple[str, str]]:

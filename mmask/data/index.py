@@ -65,8 +65,10 @@ class ShardIndex:
 
     def has(self, name: str) -> bool:
         """Whether there is such a column."""
-        return name in self.columns or name == "size" or (
-            name.endswith(".size") and name.removesuffix(".size") in self.fields
+        return (
+            name in self.columns
+            or name == "size"
+            or (name.endswith(".size") and name.removesuffix(".size") in self.fields)
         )
 
 
@@ -83,10 +85,19 @@ def index_tar(store: Store, what: str, columns: Sequence[Column] = (), *, remote
         for name, member in row.items():
             offsets[at, place[name]] = member.offset
             sizes[at, place[name]] = member.size
-    index = ShardIndex(Texts.of(keys), fields, _narrow(offsets), _narrow(sizes), {},
-                       (*_merged(found.findings + findings), *_gaps(keys, fields, offsets, sizes)), store.stamp)
+    index = ShardIndex(
+        Texts.of(keys),
+        fields,
+        _narrow(offsets),
+        _narrow(sizes),
+        {},
+        (*_merged(found.findings + findings), *_gaps(keys, fields, offsets, sizes)),
+        store.stamp,
+    )
     values, bad = read_columns(store, index, columns)
-    return ShardIndex(index.keys, fields, index.offsets, index.sizes, values, index.findings + bad, store.stamp)
+    return ShardIndex(
+        index.keys, fields, index.offsets, index.sizes, values, index.findings + bad, store.stamp
+    )
 
 
 def _narrow(values: NDArray[np.int64]) -> NDArray[Any]:
@@ -134,7 +145,9 @@ def _merged(findings: Sequence[Finding]) -> list[Finding]:
     return [Finding(one.kind, one.detail, one.offset, counts[kind]) for kind, one in first.items()]
 
 
-def _gaps(keys: Sequence[str], fields: Sequence[str], offsets: NDArray[Any], sizes: NDArray[Any]) -> list[Finding]:
+def _gaps(
+    keys: Sequence[str], fields: Sequence[str], offsets: NDArray[Any], sizes: NDArray[Any]
+) -> list[Finding]:
     """Parts that most samples have and some lack, and parts without bytes."""
     found = []
     for column, name in enumerate(fields):
@@ -146,7 +159,9 @@ def _gaps(keys: Sequence[str], fields: Sequence[str], offsets: NDArray[Any], siz
         empty = np.flatnonzero((offsets[:, column] > 0) & (sizes[:, column] == 0))
         if len(empty):
             row = int(empty[0])
-            found.append(Finding("empty", f"'{keys[row]}.{name}' has no bytes", int(offsets[row, column]), len(empty)))
+            found.append(
+                Finding("empty", f"'{keys[row]}.{name}' has no bytes", int(offsets[row, column]), len(empty))
+            )
     return found
 
 
@@ -155,7 +170,10 @@ def dump_index(index: ShardIndex) -> bytes:
     from safetensors.numpy import save
 
     tensors: dict[str, np.ndarray] = {
-        "keys": index.keys.blob, "key_ends": index.keys.ends, "offsets": index.offsets, "sizes": index.sizes,
+        "keys": index.keys.blob,
+        "key_ends": index.keys.ends,
+        "offsets": index.offsets,
+        "sizes": index.sizes,
     }
     for name, values in index.columns.items():
         if isinstance(values, Texts):
@@ -163,8 +181,12 @@ def dump_index(index: ShardIndex) -> bytes:
         else:
             tensors[f"column:{name}"] = values
     about = {
-        "format": FORMAT, "version": VERSION, "samples": str(len(index)), "fields": json.dumps(index.fields),
-        "stamp": json.dumps(asdict(index.stamp)), "findings": json.dumps([asdict(one) for one in index.findings]),
+        "format": FORMAT,
+        "version": VERSION,
+        "samples": str(len(index)),
+        "fields": json.dumps(index.fields),
+        "stamp": json.dumps(asdict(index.stamp)),
+        "findings": json.dumps([asdict(one) for one in index.findings]),
     }
     return save({name: np.ascontiguousarray(value) for name, value in tensors.items()}, about)
 
@@ -177,7 +199,9 @@ def index_header(data: bytes) -> dict[str, str]:
     except (struct.error, ValueError, KeyError, TypeError, MemoryError) as error:
         raise DataError(f"not an index: {error}") from error
     if about.get("format") != FORMAT or about.get("version") != VERSION:
-        raise DataError(f"an index of format {about.get('format')} {about.get('version')}; this reads {VERSION}")
+        raise DataError(
+            f"an index of format {about.get('format')} {about.get('version')}; this reads {VERSION}"
+        )
     return about
 
 
@@ -198,8 +222,15 @@ def load_index(data: bytes, *, bounded: bool = True) -> ShardIndex:
                 columns[column] = value
             elif kind == "text":
                 columns[column] = Texts(value, tensors[f"text_ends:{column}"])
-        index = ShardIndex(Texts(tensors["keys"], tensors["key_ends"]), tuple(json.loads(about["fields"])),
-                           tensors["offsets"], tensors["sizes"], columns, findings, stamp)
+        index = ShardIndex(
+            Texts(tensors["keys"], tensors["key_ends"]),
+            tuple(json.loads(about["fields"])),
+            tensors["offsets"],
+            tensors["sizes"],
+            columns,
+            findings,
+            stamp,
+        )
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"a damaged index: {error}") from error
     _believe(index, stamp.size if bounded else None)

@@ -20,19 +20,30 @@ if TYPE_CHECKING:
 
 _CONDITION = re.compile(r"\s*([A-Za-z_][\w.-]*)\s*(==|!=|>=|<=|<|>|\bnot in\b|\bin\b)\s*(.+?)\s*")
 _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
-    "==": operator.eq, "!=": operator.ne, ">=": operator.ge, "<=": operator.le, "<": operator.lt, ">": operator.gt,
+    "==": operator.eq,
+    "!=": operator.ne,
+    ">=": operator.ge,
+    "<=": operator.le,
+    "<": operator.lt,
+    ">": operator.gt,
 }
 
 
 class Joined:
     """One shard's samples with the parts of every tar joined to it, in the first tar's order."""
 
-    def __init__(self, indices: Sequence[ShardIndex], rows: Sequence[NDArray[np.int64] | None],
-                 findings: Sequence[Finding]) -> None:
+    def __init__(
+        self,
+        indices: Sequence[ShardIndex],
+        rows: Sequence[NDArray[np.int64] | None],
+        findings: Sequence[Finding],
+    ) -> None:
         self._indices, self._rows = indices, rows
         self.findings = tuple(findings)
         first = rows[0]
-        self.keys = indices[0].keys if first is None else Texts.of([indices[0].keys[row] for row in first.tolist()])
+        self.keys = (
+            indices[0].keys if first is None else Texts.of([indices[0].keys[row] for row in first.tolist()])
+        )
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -62,8 +73,11 @@ class Joined:
         for volume, (index, rows) in enumerate(zip(self._indices, self._rows, strict=True)):
             at = row if rows is None else int(rows[row])
             offsets, sizes = index.offsets[at].tolist(), index.sizes[at].tolist()
-            found += [(name, volume, offset, size)
-                      for name, offset, size in zip(index.fields, offsets, sizes, strict=True) if offset]
+            found += [
+                (name, volume, offset, size)
+                for name, offset, size in zip(index.fields, offsets, sizes, strict=True)
+                if offset
+            ]
         return found
 
     def first_offset(self, row: int) -> int:
@@ -86,7 +100,9 @@ def join_indices(indices: Sequence[ShardIndex], names: Sequence[str]) -> Joined:
     for index, name in zip(indices, names, strict=True):
         for part in index.fields:
             if part in owner:
-                raise DataError(f"'{part}' is in '{owner[part]}' and in '{name}': a join needs different parts")
+                raise DataError(
+                    f"'{part}' is in '{owner[part]}' and in '{name}': a join needs different parts"
+                )
             owner[part] = name
     tables = [{key: row for row, key in enumerate(index.keys.list())} for index in indices]
     shared = [key for key in tables[0] if all(key in table for table in tables[1:])]
@@ -112,7 +128,9 @@ class Filter:
         """Raises DataError when it is no condition."""
         found = _CONDITION.fullmatch(text)
         if not found:
-            raise DataError(f"'{text}' is not a filter", hint="write: column >= 256, column == text, column in 1,2,3")
+            raise DataError(
+                f"'{text}' is not a filter", hint="write: column >= 256, column == text, column in 1,2,3"
+            )
         return cls(found[1], found[2], found[3])
 
     def keeps(self, index: Joined, shard: str) -> NDArray[np.bool_]:
@@ -140,4 +158,6 @@ class Filter:
         try:
             return int(text) if re.fullmatch(r"[+-]?\d+", text) else float(text)
         except ValueError:
-            raise DataError(f"filter '{self.column} {self.compare} {text}': the column holds numbers") from None
+            raise DataError(
+                f"filter '{self.column} {self.compare} {text}': the column holds numbers"
+            ) from None

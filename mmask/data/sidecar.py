@@ -58,7 +58,9 @@ def find_index(url: str, columns: Sequence[Column] = (), store: Store | None = N
             index = load_index(data)
         except DataError:
             continue  # another version, or damaged: as good as none
-        if _fresh(index.stamp, stamp, is_remote(url)) and all(column.name in index.columns for column in columns):
+        if _fresh(index.stamp, stamp, is_remote(url)) and all(
+            column.name in index.columns for column in columns
+        ):
             return index
     return None
 
@@ -75,7 +77,11 @@ def load_or_build(url: str, columns: Sequence[Column] = ()) -> ShardIndex:
 
 
 def build_index(
-    urls: str | Iterable[str], jobs: int = 1, columns: Sequence[Column] = (), *, force: bool = False,
+    urls: str | Iterable[str],
+    jobs: int = 1,
+    columns: Sequence[Column] = (),
+    *,
+    force: bool = False,
     progress: Callable[[Built], None] | None = None,
 ) -> list[Built]:
     """Index every shard that ``urls`` name (patterns allowed), ``jobs`` at a time, skipping what is fresh.
@@ -212,14 +218,16 @@ def _fresh(indexed: Stamp, now: Stamp, remote: bool) -> bool:
 
 
 def _missing(url: str, store: Store, columns: Sequence[Column]) -> IndexMissingError:
-    options = "".join(f" --column {column.name}={'.'.join((column.field, *column.path))}" for column in columns)
+    options = "".join(
+        f" --column {column.name}={'.'.join((column.field, *column.path))}" for column in columns
+    )
     start = time.perf_counter()
     probe = store.read(0, _PROBE)
     seconds = (time.perf_counter() - start) * store.size / max(1, len(probe))
     return IndexMissingError(
         f"{url} has no fresh index, and a remote tar is not read through unasked",
         hint=f"run: mmask data index '{url}'{options}\n  (about {_span(seconds)} for this shard of "
-             f"{store.size / 1e6:.1f} MB; --jobs does several at once)",
+        f"{store.size / 1e6:.1f} MB; --jobs does several at once)",
     )
 
 

@@ -36,28 +36,55 @@ def stream_of(*urls: str, weights: tuple[float, ...] | None = None, streams: int
 
 
 def global_batches(
-    stream: Stream, ranks: int, workers: int, steps: int, *, start: int = 0, group: int = 1, bad: tuple[str, ...] = (),
+    stream: Stream,
+    ranks: int,
+    workers: int,
+    steps: int,
+    *,
+    start: int = 0,
+    group: int = 1,
+    bad: tuple[str, ...] = (),
     ledger: Path | None = None,
 ) -> list[list[Batch]]:
     """Step -> the ranks' batches."""
     runs = []
     for rank in range(ranks):
-        with Loader(stream, {"tiny": TinyDecoder(bad)}, batch_size=BATCH, rank=rank, world=ranks, workers=workers,
-                    start=start, seed=5, group=group, limit=steps * BATCH, fault_budget=1.0, ledger=ledger) as loader:
+        with Loader(
+            stream,
+            {"tiny": TinyDecoder(bad)},
+            batch_size=BATCH,
+            rank=rank,
+            world=ranks,
+            workers=workers,
+            start=start,
+            seed=5,
+            group=group,
+            limit=steps * BATCH,
+            fault_budget=1.0,
+            ledger=ledger,
+        ) as loader:
             runs.append(list(loader))
     return [list(batches) for batches in zip(*runs, strict=True)]
 
 
 def members(batches: list[Batch]) -> Counter[tuple[str, int]]:
-    return Counter((name, int(visit)) for batch in batches for name, visit in zip(batch.names, batch.visits, strict=True))
+    return Counter(
+        (name, int(visit)) for batch in batches for name, visit in zip(batch.names, batch.visits, strict=True)
+    )
 
 
 def same(one: Batch, two: Batch) -> bool:
     assert one.fields.keys() == two.fields.keys()
-    equal = all(torch.equal(one[name], two[name]) if isinstance(one[name], torch.Tensor) else one[name] == two[name]
-                for name in one.fields)
-    return equal and fingerprint(one) == fingerprint(two) and one.names == two.names and (
-        (one.position, one.epoch) == (two.position, two.epoch))
+    equal = all(
+        torch.equal(one[name], two[name]) if isinstance(one[name], torch.Tensor) else one[name] == two[name]
+        for name in one.fields
+    )
+    return (
+        equal
+        and fingerprint(one) == fingerprint(two)
+        and one.names == two.names
+        and ((one.position, one.epoch) == (two.position, two.epoch))
+    )
 
 
 @pytest.mark.parametrize(("ranks", "workers"), TOPOLOGIES)
@@ -75,7 +102,9 @@ def test_step_k_holds_the_same_samples_on_every_topology(
 
 @pytest.mark.parametrize("workers", [1, 2, 5])
 @pytest.mark.parametrize("ranks", [1, 2])
-def test_a_rank_gets_bit_identical_batches_from_any_number_of_workers(pattern: str, ranks: int, workers: int) -> None:
+def test_a_rank_gets_bit_identical_batches_from_any_number_of_workers(
+    pattern: str, ranks: int, workers: int
+) -> None:
     stream = stream_of(pattern)
     none = global_batches(stream, ranks, 0, 8, bad=("00003",))
     some = global_batches(stream, ranks, workers, 8, bad=("00003",))
@@ -83,7 +112,9 @@ def test_a_rank_gets_bit_identical_batches_from_any_number_of_workers(pattern: s
 
 
 @pytest.mark.parametrize(("ranks", "workers"), [(1, 0), (2, 2), (3, 1)])
-def test_every_sample_comes_once_an_epoch_and_the_last_batch_runs_on(pattern: str, ranks: int, workers: int) -> None:
+def test_every_sample_comes_once_an_epoch_and_the_last_batch_runs_on(
+    pattern: str, ranks: int, workers: int
+) -> None:
     stream = stream_of(pattern)
     n = len(stream)  # 88: no multiple of the batch
     steps = -(-3 * n // BATCH)
@@ -98,7 +129,9 @@ def test_every_sample_comes_once_an_epoch_and_the_last_batch_runs_on(pattern: st
 
 @pytest.mark.parametrize("step", [0, 1, 3, 7])
 @pytest.mark.parametrize(("ranks", "workers"), [(1, 2), (4, 0)])
-def test_resuming_at_a_position_equals_never_having_stopped(pattern: str, step: int, ranks: int, workers: int) -> None:
+def test_resuming_at_a_position_equals_never_having_stopped(
+    pattern: str, step: int, ranks: int, workers: int
+) -> None:
     stream = stream_of(pattern)
     whole = global_batches(stream, 1, 0, 9)
     rest = global_batches(stream, ranks, workers, 9 - step, start=step * BATCH)
@@ -119,7 +152,9 @@ def test_a_mixture_restarts_each_source_on_its_own(pattern: str, other: str) -> 
 
 
 @pytest.mark.parametrize(("ranks", "workers"), TOPOLOGIES)
-def test_substitutes_do_not_depend_on_the_topology(pattern: str, tmp_path: Path, ranks: int, workers: int) -> None:
+def test_substitutes_do_not_depend_on_the_topology(
+    pattern: str, tmp_path: Path, ranks: int, workers: int
+) -> None:
     stream = stream_of(pattern)
     bad = ("00003", "00011")
     plain = global_batches(stream, 1, 0, 8, bad=bad, ledger=tmp_path / "a.jsonl")
@@ -148,11 +183,16 @@ def test_readable_samples_come_once_an_epoch_beside_unreadable_ones(pattern: str
 def test_a_group_is_never_split(pattern: str, ranks: int, workers: int) -> None:
     stream = stream_of(pattern)
     plain = [batch for batches in global_batches(stream, 1, 0, 6) for batch in batches]
-    place = {(name, int(visit)): BATCH * step + row for step, batch in enumerate(plain)
-             for row, (name, visit) in enumerate(zip(batch.names, batch.visits, strict=True))}
+    place = {
+        (name, int(visit)): BATCH * step + row
+        for step, batch in enumerate(plain)
+        for row, (name, visit) in enumerate(zip(batch.names, batch.visits, strict=True))
+    }
     for many in global_batches(stream, ranks, workers, 6, group=4):
         for batch in many:
-            positions = [place[name, int(visit)] for name, visit in zip(batch.names, batch.visits, strict=True)]
+            positions = [
+                place[name, int(visit)] for name, visit in zip(batch.names, batch.visits, strict=True)
+            ]
             for first in range(0, len(positions), 4):
                 assert positions[first] % 4 == 0
                 assert positions[first : first + 4] == list(range(positions[first], positions[first] + 4))
@@ -164,8 +204,15 @@ def test_an_evaluation_reads_each_sample_once_in_stored_order(pattern: str, rank
     expected = [f"s0:{sample.id.shard}:{sample.id.key}" for sample in stream.sources[0]]
     names: list[str] = []
     for rank in range(ranks):
-        with Loader(stream, {"tiny": TinyDecoder()}, batch_size=BATCH, rank=rank, world=ranks, workers=workers,
-                    evaluate=True) as loader:
+        with Loader(
+            stream,
+            {"tiny": TinyDecoder()},
+            batch_size=BATCH,
+            rank=rank,
+            world=ranks,
+            workers=workers,
+            evaluate=True,
+        ) as loader:
             mine = [batch.names for batch in loader]
             again = [batch.names for batch in loader]
         assert mine == again
