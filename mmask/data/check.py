@@ -108,9 +108,7 @@ def check_source(
         joined, rows = source.index(number)
         findings = list(joined.findings)
         if not source.counts[number]:
-            findings.append(
-                Finding("empty", "no sample is left" if rows is not None else "the shard has no sample")
-            )
+            findings.append(Finding("empty", "no sample is left" if rows is not None else "the shard has no sample"))
         shards.append(ShardCheck(ref.name, int(source.counts[number]), tuple(findings)))
         for column in set(columns) & set(joined.columns()):
             found = joined.column(column)

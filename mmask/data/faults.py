@@ -59,9 +59,7 @@ class Ledger:
 
     def faults(self) -> list[Fault]:
         """All that are known, those of earlier runs in the same folder too."""
-        return sorted(
-            self._seen, key=lambda one: (one.position, one.attempt, one.source, one.shard, one.offset)
-        )
+        return sorted(self._seen, key=lambda one: (one.position, one.attempt, one.source, one.shard, one.offset))
 
     def add(self, faults: Iterable[Fault], served: int) -> None:
         """Write new faults. ``served``: global positions done. Raises FaultBudgetError above the budget."""

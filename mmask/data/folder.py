@@ -59,9 +59,7 @@ def index_folder(folder: str, columns: Sequence[Column] = ()) -> tuple[ShardInde
         given[LABEL_FIELD] = np.array([number[key.split("/", 1)[0]] for key in keys], np.int64)
     index = ShardIndex(Texts.of(keys), fields, offsets, lengths[offsets], dict(given), (), Stamp(0), given)
     values, bad = read_columns(_Files(files), index, columns)
-    return ShardIndex(
-        index.keys, fields, offsets, index.sizes, {**values, **given}, bad, Stamp(0), given
-    ), files
+    return ShardIndex(index.keys, fields, offsets, index.sizes, {**values, **given}, bad, Stamp(0), given), files
 
 
 def _walk(folder: str) -> list[tuple[str, str]]:

@@ -95,9 +95,7 @@ def index_tar(store: Store, what: str, columns: Sequence[Column] = (), *, remote
         store.stamp,
     )
     values, bad = read_columns(store, index, columns)
-    return ShardIndex(
-        index.keys, fields, index.offsets, index.sizes, values, index.findings + bad, store.stamp
-    )
+    return ShardIndex(index.keys, fields, index.offsets, index.sizes, values, index.findings + bad, store.stamp)
 
 
 def _narrow(values: NDArray[np.int64]) -> NDArray[Any]:
@@ -145,9 +143,7 @@ def _merged(findings: Sequence[Finding]) -> list[Finding]:
     return [Finding(one.kind, one.detail, one.offset, counts[kind]) for kind, one in first.items()]
 
 
-def _gaps(
-    keys: Sequence[str], fields: Sequence[str], offsets: NDArray[Any], sizes: NDArray[Any]
-) -> list[Finding]:
+def _gaps(keys: Sequence[str], fields: Sequence[str], offsets: NDArray[Any], sizes: NDArray[Any]) -> list[Finding]:
     """Parts that most samples have and some lack, and parts without bytes."""
     found = []
     for column, name in enumerate(fields):
@@ -159,9 +155,7 @@ def _gaps(
         empty = np.flatnonzero((offsets[:, column] > 0) & (sizes[:, column] == 0))
         if len(empty):
             row = int(empty[0])
-            found.append(
-                Finding("empty", f"'{keys[row]}.{name}' has no bytes", int(offsets[row, column]), len(empty))
-            )
+            found.append(Finding("empty", f"'{keys[row]}.{name}' has no bytes", int(offsets[row, column]), len(empty)))
     return found
 
 
@@ -199,9 +193,7 @@ def index_header(data: bytes) -> dict[str, str]:
     except (struct.error, ValueError, KeyError, TypeError, MemoryError) as error:
         raise DataError(f"not an index: {error}") from error
     if about.get("format") != FORMAT or about.get("version") != VERSION:
-        raise DataError(
-            f"an index of format {about.get('format')} {about.get('version')}; this reads {VERSION}"
-        )
+        raise DataError(f"an index of format {about.get('format')} {about.get('version')}; this reads {VERSION}")
     return about
 
 

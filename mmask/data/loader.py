@@ -12,7 +12,6 @@ import itertools
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,48 +21,15 @@ import torch
 from mmask.data.collate import collate, merge, split_augment
 from mmask.data.faults import Fault, Ledger
 from mmask.data.part import Maker, Part
+from mmask.data.share import Share, check_topology
 from mmask.data.worker import Worker
-from mmask.errors import UsageError
 from mmask.types import Batch
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
-    from numpy.typing import NDArray
-
     from mmask.data.stream import Stream
     from mmask.protocols import Decoder
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """Which positions of a step one reader has. worker -1: all of the rank's.
-
-    start: position of step 0. end: one past the last position there is (None: no end). spread: samples of the
-    pass when positions are a sample of it (`Loader` with ``evaluate`` and ``limit``), else 0.
-    """
-
-    batch: int
-    rank: int
-    world: int
-    group: int
-    start: int
-    end: int | None = None
-    workers: int = 1
-    worker: int = -1
-    spread: int = 0
-
-    def __call__(self, step: int) -> NDArray[np.int64]:
-        """Global positions of ``step``, ascending."""
-        first = self.start + step * self.batch
-        last = first + self.batch if self.end is None else min(first + self.batch, self.end)
-        positions = np.arange(first, max(first, last), dtype=np.int64)
-        group = positions // self.group
-        mine = group % self.world == self.rank
-        if self.worker >= 0:
-            mine &= group // self.world % self.workers == self.worker
-        found = positions[mine]
-        return found * self.spread // self.end if self.spread and self.end else found
 
 
 class Loader:
@@ -97,7 +63,7 @@ class Loader:
         evaluate: bool = False,
         limit: int | None = None,
     ) -> None:
-        _check_topology(batch_size, rank, world, workers=workers, group=group, start=start)
+        check_topology(batch_size, rank, world, workers=workers, group=group, start=start)
         self.stream, self.seed, self.evaluate = stream, seed, evaluate
         self.batch_size, self.rank, self.world, self.workers, self.group = (
             batch_size,
@@ -285,20 +251,3 @@ class Loader:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _check_topology(batch: int, rank: int, world: int, *, workers: int, group: int, start: int) -> None:
-    if world < 1 or not 0 <= rank < world:
-        raise UsageError(f"rank {rank} of {world} ranks")
-    if workers < 0 or group < 1 or batch < 1 or start < 0:
-        raise UsageError(
-            f"batch size {batch}, workers {workers}, group {group}, start {start}: one is too small"
-        )
-    if batch % (world * group):
-        what = f"{world} ranks" if group == 1 else f"{world} ranks in groups of {group}"
-        near = max(1, round(batch / (world * group))) * world * group
-        raise UsageError(
-            f"batch size {batch} cannot be dealt to {what}", hint=f"the nearest that can is {near}"
-        )
-    if start % group:
-        raise UsageError(f"position {start} splits a group of {group}")

@@ -31,9 +31,7 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _ROUNDS = 12  # fewer are visibly uneven for a handful of elements
 
 
-def permute(
-    index: NDArray[np.int64], n: NDArray[np.int64] | int, key: NDArray[np.uint64] | int
-) -> NDArray[np.int64]:
+def permute(index: NDArray[np.int64], n: NDArray[np.int64] | int, key: NDArray[np.uint64] | int) -> NDArray[np.int64]:
     """Entry ``index`` of the random order of ``range(n)`` that ``key`` names; all (m,) or scalars, n >= 1.
 
     A bijection of range(n) for each key. Elements outside range(n) are not checked.
@@ -81,9 +79,7 @@ class Order:
 
     def __post_init__(self) -> None:
         if self.streams < 1 or self.shuffle < 0:
-            raise ValueError(
-                f"streams {self.streams} must be at least 1 and shuffle {self.shuffle} at least 0"
-            )
+            raise ValueError(f"streams {self.streams} must be at least 1 and shuffle {self.shuffle} at least 0")
 
     def __len__(self) -> int:
         return int(self.counts.sum())

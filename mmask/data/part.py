@@ -129,9 +129,7 @@ class Maker:
                 ) from error
             again = found.keys() & fields.keys()
             if again:
-                raise DataError(
-                    f"decoder '{name}' makes field '{min(again)}', which another decoder made already"
-                )
+                raise DataError(f"decoder '{name}' makes field '{min(again)}', which another decoder made already")
             found.update(fields)
         return found
 

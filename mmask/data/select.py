@@ -41,9 +41,7 @@ class Joined:
         self._indices, self._rows = indices, rows
         self.findings = tuple(findings)
         first = rows[0]
-        self.keys = (
-            indices[0].keys if first is None else Texts.of([indices[0].keys[row] for row in first.tolist()])
-        )
+        self.keys = indices[0].keys if first is None else Texts.of([indices[0].keys[row] for row in first.tolist()])
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -100,9 +98,7 @@ def join_indices(indices: Sequence[ShardIndex], names: Sequence[str]) -> Joined:
     for index, name in zip(indices, names, strict=True):
         for part in index.fields:
             if part in owner:
-                raise DataError(
-                    f"'{part}' is in '{owner[part]}' and in '{name}': a join needs different parts"
-                )
+                raise DataError(f"'{part}' is in '{owner[part]}' and in '{name}': a join needs different parts")
             owner[part] = name
     tables = [{key: row for row, key in enumerate(index.keys.list())} for index in indices]
     shared = [key for key in tables[0] if all(key in table for table in tables[1:])]
@@ -128,9 +124,7 @@ class Filter:
         """Raises DataError when it is no condition."""
         found = _CONDITION.fullmatch(text)
         if not found:
-            raise DataError(
-                f"'{text}' is not a filter", hint="write: column >= 256, column == text, column in 1,2,3"
-            )
+            raise DataError(f"'{text}' is not a filter", hint="write: column >= 256, column == text, column in 1,2,3")
         return cls(found[1], found[2], found[3])
 
     def keeps(self, index: Joined, shard: str) -> NDArray[np.bool_]:
@@ -158,6 +152,4 @@ class Filter:
         try:
             return int(text) if re.fullmatch(r"[+-]?\d+", text) else float(text)
         except ValueError:
-            raise DataError(
-                f"filter '{self.column} {self.compare} {text}': the column holds numbers"
-            ) from None
+            raise DataError(f"filter '{self.column} {self.compare} {text}': the column holds numbers") from None

@@ -58,9 +58,7 @@ def find_index(url: str, columns: Sequence[Column] = (), store: Store | None = N
             index = load_index(data)
         except DataError:
             continue  # another version, or damaged: as good as none
-        if _fresh(index.stamp, stamp, is_remote(url)) and all(
-            column.name in index.columns for column in columns
-        ):
+        if _fresh(index.stamp, stamp, is_remote(url)) and all(column.name in index.columns for column in columns):
             return index
     return None
 
@@ -218,9 +216,7 @@ def _fresh(indexed: Stamp, now: Stamp, remote: bool) -> bool:
 
 
 def _missing(url: str, store: Store, columns: Sequence[Column]) -> IndexMissingError:
-    options = "".join(
-        f" --column {column.name}={'.'.join((column.field, *column.path))}" for column in columns
-    )
+    options = "".join(f" --column {column.name}={'.'.join((column.field, *column.path))}" for column in columns)
     start = time.perf_counter()
     probe = store.read(0, _PROBE)
     seconds = (time.perf_counter() - start) * store.size / max(1, len(probe))

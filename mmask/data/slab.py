@@ -115,10 +115,7 @@ def _anonymous() -> int:
 def _tensors_of_one_type(values: Sequence[Any]) -> bool:
     import torch
 
-    return (
-        all(isinstance(value, torch.Tensor) for value in values)
-        and len({value.dtype for value in values}) == 1
-    )
+    return all(isinstance(value, torch.Tensor) for value in values) and len({value.dtype for value in values}) == 1
 
 
 def _product(shape: Sequence[int]) -> int:

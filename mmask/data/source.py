@@ -83,9 +83,7 @@ class Source:
         numbers = range(len(self.shards))
         if len(numbers) < 4:
             return [self._length(number) for number in numbers]
-        with ThreadPoolExecutor(
-            min(16, len(numbers)) if self.remote else min(4, os.cpu_count() or 1)
-        ) as pool:
+        with ThreadPoolExecutor(min(16, len(numbers)) if self.remote else min(4, os.cpu_count() or 1)) as pool:
             return list(pool.map(self._length, numbers))
 
     def _length(self, number: int) -> int:
@@ -229,9 +227,7 @@ def _volumes(url: str, join: Sequence[str]) -> list[list[ShardRef]]:
     others = [find_shards(other) for other in join]
     for other, refs in zip(join, others, strict=True):
         if len(refs) != len(main):
-            raise DataError(
-                f"'{other}' names {len(refs)} shards, '{url}' {len(main)}; a join goes shard by shard"
-            )
+            raise DataError(f"'{other}' names {len(refs)} shards, '{url}' {len(main)}; a join goes shard by shard")
     return [list(refs) for refs in zip(main, *others, strict=True)]
 
 

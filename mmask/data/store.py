@@ -69,7 +69,7 @@ def scheme(url: str) -> str:
 
 
 def is_remote(url: str) -> bool:
-    """Whether reads go over a network (and no index is made unasked)."""
+    """Whether reads go over a network."""
     return scheme(url) not in ("", "file")
 
 
@@ -141,11 +141,8 @@ def _near_files(path: str) -> str:
     if not folder.is_dir():
         return f"there is no folder {folder}"
     there = sorted(entry.name for entry in folder.iterdir() if entry.suffix == ".tar")
-    return (
-        f"{folder} has {', '.join(there[:3])}{' ...' if len(there) > 3 else ''}"
-        if there
-        else f"{folder} has no tar"
-    )
+    few = ", ".join(there[:3]) + (" ..." if len(there) > 3 else "")
+    return f"{folder} has {few or 'no tar'}"
 
 
 def _in_folder(folder: str) -> list[ShardRef]:
@@ -252,9 +249,7 @@ class FsspecStore:
                 raise DataError(f"{self.url} does not exist") from error
             except Exception as error:
                 if attempt == _ATTEMPTS - 1:
-                    raise DataError(
-                        f"{self.url} cannot be read after {_ATTEMPTS} attempts: {error}"
-                    ) from error
+                    raise DataError(f"{self.url} cannot be read after {_ATTEMPTS} attempts: {error}") from error
                 time.sleep(_BACK_OFF * 2**attempt)
         raise AssertionError
 

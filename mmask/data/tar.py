@@ -191,9 +191,7 @@ def _checksum_holds(header: bytes) -> bool:
     total = sum(header) - sum(header[148:156]) + 8 * 32
     if stored == total:
         return True
-    signed = total - 256 * sum(
-        byte > 127 for byte in header[:148] + header[156:]
-    )  # old tars sum signed chars
+    signed = total - 256 * sum(byte > 127 for byte in header[:148] + header[156:])  # old tars sum signed chars
     return stored == signed
 
 

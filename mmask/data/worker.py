@@ -185,8 +185,6 @@ def _steps(task: _Task, pipe: Connection, slabs: list[Slab]) -> None:
 def _confess(pipe: Connection, error: BaseException) -> None:
     if not isinstance(error, MmaskError):
         text = "".join(traceback.format_exception(error)).rstrip()
-        error = DataError(
-            f"a loader worker failed: {type(error).__name__}: {error}", hint=text.replace("\n", "\n  ")
-        )
+        error = DataError(f"a loader worker failed: {type(error).__name__}: {error}", hint=text.replace("\n", "\n  "))
     with suppress(OSError):
         pipe.send(("error", error))

@@ -44,7 +44,11 @@ def write_shards(
 
 
 def tiny_shards(
-    folder: Path, *, shards: int = 2, samples: int = 8, parts: Callable[[int], Parts] | None = None,
+    folder: Path,
+    *,
+    shards: int = 2,
+    samples: int = 8,
+    parts: Callable[[int], Parts] | None = None,
     prefix: str = "train",
 ) -> str:
     """``shards`` tars of ``samples`` samples each. -> their URL, braces and all.

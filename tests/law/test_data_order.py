@@ -18,9 +18,7 @@ SHAPES = [[1], [5], [3, 7, 2], [0, 4, 0, 9], [100] * 13, [1000, 1, 333]]
 @pytest.mark.parametrize("counts", SHAPES, ids=str)
 @pytest.mark.parametrize("streams", [1, 3, 64])
 @pytest.mark.parametrize("shuffle", [0, 1, 8, 4096])
-def test_every_sample_comes_exactly_once_in_every_epoch(
-    counts: list[int], streams: int, shuffle: int
-) -> None:
+def test_every_sample_comes_exactly_once_in_every_epoch(counts: list[int], streams: int, shuffle: int) -> None:
     order = Order(np.array(counts), 3, "s", streams, shuffle)
     n = len(order)
     epoch, stored = order.at(np.arange(3 * n))

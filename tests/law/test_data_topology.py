@@ -102,9 +102,7 @@ def test_step_k_holds_the_same_samples_on_every_topology(
 
 @pytest.mark.parametrize("workers", [1, 2, 5])
 @pytest.mark.parametrize("ranks", [1, 2])
-def test_a_rank_gets_bit_identical_batches_from_any_number_of_workers(
-    pattern: str, ranks: int, workers: int
-) -> None:
+def test_a_rank_gets_bit_identical_batches_from_any_number_of_workers(pattern: str, ranks: int, workers: int) -> None:
     stream = stream_of(pattern)
     none = global_batches(stream, ranks, 0, 8, bad=("00003",))
     some = global_batches(stream, ranks, workers, 8, bad=("00003",))
@@ -112,9 +110,7 @@ def test_a_rank_gets_bit_identical_batches_from_any_number_of_workers(
 
 
 @pytest.mark.parametrize(("ranks", "workers"), [(1, 0), (2, 2), (3, 1)])
-def test_every_sample_comes_once_an_epoch_and_the_last_batch_runs_on(
-    pattern: str, ranks: int, workers: int
-) -> None:
+def test_every_sample_comes_once_an_epoch_and_the_last_batch_runs_on(pattern: str, ranks: int, workers: int) -> None:
     stream = stream_of(pattern)
     n = len(stream)  # 88: no multiple of the batch
     steps = -(-3 * n // BATCH)
@@ -129,9 +125,7 @@ def test_every_sample_comes_once_an_epoch_and_the_last_batch_runs_on(
 
 @pytest.mark.parametrize("step", [0, 1, 3, 7])
 @pytest.mark.parametrize(("ranks", "workers"), [(1, 2), (4, 0)])
-def test_resuming_at_a_position_equals_never_having_stopped(
-    pattern: str, step: int, ranks: int, workers: int
-) -> None:
+def test_resuming_at_a_position_equals_never_having_stopped(pattern: str, step: int, ranks: int, workers: int) -> None:
     stream = stream_of(pattern)
     whole = global_batches(stream, 1, 0, 9)
     rest = global_batches(stream, ranks, workers, 9 - step, start=step * BATCH)
@@ -152,9 +146,7 @@ def test_a_mixture_restarts_each_source_on_its_own(pattern: str, other: str) -> 
 
 
 @pytest.mark.parametrize(("ranks", "workers"), TOPOLOGIES)
-def test_substitutes_do_not_depend_on_the_topology(
-    pattern: str, tmp_path: Path, ranks: int, workers: int
-) -> None:
+def test_substitutes_do_not_depend_on_the_topology(pattern: str, tmp_path: Path, ranks: int, workers: int) -> None:
     stream = stream_of(pattern)
     bad = ("00003", "00011")
     plain = global_batches(stream, 1, 0, 8, bad=bad, ledger=tmp_path / "a.jsonl")
@@ -190,9 +182,7 @@ def test_a_group_is_never_split(pattern: str, ranks: int, workers: int) -> None:
     }
     for many in global_batches(stream, ranks, workers, 6, group=4):
         for batch in many:
-            positions = [
-                place[name, int(visit)] for name, visit in zip(batch.names, batch.visits, strict=True)
-            ]
+            positions = [place[name, int(visit)] for name, visit in zip(batch.names, batch.visits, strict=True)]
             for first in range(0, len(positions), 4):
                 assert positions[first] % 4 == 0
                 assert positions[first : first + 4] == list(range(positions[first], positions[first] + 4))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mmask.data.check import check_source, read_amplification, runs
-from mmask.data.loader import Share
+from mmask.data.share import Share
 from mmask.data.source import open_source
 from mmask.testing.shards import write_shards
 
@@ -17,9 +17,7 @@ from mmask.testing.shards import write_shards
 @pytest.mark.parametrize(
     ("ranks", "workers", "group"), [(1, 1, 1), (2, 4, 1), (3, 2, 1), (4, 3, 2), (5, 1, 4), (2, 0, 1)]
 )
-def test_read_amplification_is_what_the_loaders_deal_out(
-    streams: int, ranks: int, workers: int, group: int
-) -> None:
+def test_read_amplification_is_what_the_loaders_deal_out(streams: int, ranks: int, workers: int, group: int) -> None:
     readers: dict[int, set[tuple[int, int]]] = {stream: set() for stream in range(streams)}
     batch = ranks * group * 120
     for rank in range(ranks):

@@ -52,9 +52,7 @@ def _handler(site: Site) -> type[BaseHTTPRequestHandler]:
             part = data[int(found[1]) : int(found[2]) + 1] if found else data
             self.send_response(206 if found else 200)
             if found:
-                self.send_header(
-                    "Content-Range", f"bytes {found[1]}-{int(found[1]) + len(part) - 1}/{len(data)}"
-                )
+                self.send_header("Content-Range", f"bytes {found[1]}-{int(found[1]) + len(part) - 1}/{len(data)}")
             self.send_header("ETag", f'"{len(data)}-{hash(data)}"')
             self.send_header("Content-Length", str(len(part)))
             self.end_headers()
@@ -105,9 +103,7 @@ def test_a_remote_shard_without_an_index_stops_with_the_command_and_its_time(sit
 
 def test_shards_are_read_by_ranges_with_the_index_beside_them(site: Site) -> None:
     pattern = write_shards(site.folder, [30, 30], big)
-    here = [
-        (str(one.id), dict(one.parts)) for one in open_source(pattern, "s")
-    ]  # leaves sidecars beside the tars
+    here = [(str(one.id), dict(one.parts)) for one in open_source(pattern, "s")]  # leaves sidecars beside the tars
     site.sent = 0
     source = open_source(f"{site.url}/t-{{000..001}}.tar", "s")
     sample = source.read(33)
@@ -169,9 +165,7 @@ def test_a_loader_over_http_gives_the_batches_of_the_local_one(site: Site, worke
     runs = []
     for url, number in ((pattern, 0), (f"{site.url}/t-{{000..001}}.tar", workers)):
         stream = Stream([open_source(url, "s")], seed=1, shuffle=8, streams=4)
-        with Loader(
-            stream, {"tiny": TinyDecoder()}, batch_size=6, workers=number, limit=60, seed=1
-        ) as loader:
+        with Loader(stream, {"tiny": TinyDecoder()}, batch_size=6, workers=number, limit=60, seed=1) as loader:
             runs.append(list(loader))
     for one, two in zip(*runs, strict=True):
         assert one.names == two.names

@@ -75,9 +75,7 @@ def run(stream: Stream, decoder: Any, **options: Any) -> list[Any]:
         ("all", "15 substitutes are unusable"),
     ],
 )
-def test_an_error_in_decoding_comes_back_with_its_place(
-    stream: Stream, workers: int, how: str, say: str
-) -> None:
+def test_an_error_in_decoding_comes_back_with_its_place(stream: Stream, workers: int, how: str, say: str) -> None:
     with pytest.raises(DataError, match=say):
         run(stream, Spoilt(how), workers=workers)
 
@@ -235,9 +233,7 @@ def test_a_resumed_run_writes_no_fault_twice(stream: Stream, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_above_the_budget_the_run_stops_and_names_the_ledger(
-    stream: Stream, tmp_path: Path, workers: int
-) -> None:
+def test_above_the_budget_the_run_stops_and_names_the_ledger(stream: Stream, tmp_path: Path, workers: int) -> None:
     path = tmp_path / "ledger.jsonl"
     with pytest.raises(FaultBudgetError, match=r"ledger\.jsonl"):
         run(stream, TinyDecoder(["00005"]), fault_budget=0.01, ledger=path, workers=workers)
@@ -255,9 +251,7 @@ def test_one_early_fault_does_not_stop_a_long_run() -> None:
 def test_a_torn_shard_is_in_the_ledger_and_its_whole_samples_are_read(tmp_path: Path) -> None:
     pattern = write_shards(tmp_path, [9, 9])
     path = tmp_path / "t-001.tar"
-    inside = (
-        scan(LocalStore(str(path)), "t").members[13].offset - 100
-    )  # the header of the fifth sample's second part
+    inside = scan(LocalStore(str(path)), "t").members[13].offset - 100  # the header of the fifth sample's second part
     path.write_bytes(path.read_bytes()[:inside])
     torn = Stream([open_source(pattern, "s")], seed=0)
     assert len(torn) == 9 + 5

@@ -88,9 +88,7 @@ def test_a_damaged_sidecar_is_made_anew(tmp_path: Path) -> None:
     assert len(open_source(pattern)) == 3
 
 
-def test_a_folder_that_cannot_be_written_uses_the_cache(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_that_cannot_be_written_uses_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from mmask.data import sidecar
 
     pattern = write_shards(tmp_path / "ro", [3])
@@ -154,9 +152,7 @@ def test_text_columns_and_missing_values(tmp_path: Path) -> None:
     pattern = write_shards(tmp_path, [6], parts)
     columns = ["lang=json.lang", "score=json.score"]
     assert len(open_source(pattern, filters=["lang == de"], columns=columns)) == 3
-    assert (
-        len(open_source(pattern, filters=["score >= 0"], columns=columns)) == 5
-    )  # a missing number passes nothing
+    assert len(open_source(pattern, filters=["score >= 0"], columns=columns)) == 5  # a missing number passes nothing
     joined, _ = open_source(pattern, columns=columns).index(0)
     assert np.isnan(joined.column("score")[2])
     assert {one.kind for one in joined.findings} == {"column"}

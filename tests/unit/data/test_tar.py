@@ -78,9 +78,7 @@ def test_webdataset_reads_the_same_samples(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("cut", [700, 512 * 3 + 100, 512 * 4 + 7])
-def test_of_a_truncated_tar_the_complete_members_are_used_and_the_tear_is_reported(
-    tmp_path: Path, cut: int
-) -> None:
+def test_of_a_truncated_tar_the_complete_members_are_used_and_the_tear_is_reported(tmp_path: Path, cut: int) -> None:
     path = write_tar(tmp_path / "t.tar", [(f"{i}.bin", bytes([i]) * 500) for i in range(4)])
     path.write_bytes(path.read_bytes()[:cut])
     index = index_of(path)
@@ -219,9 +217,7 @@ def test_a_damaged_index_is_refused(tmp_path: Path, harm: str) -> None:
 def test_an_index_loads_in_milliseconds_and_is_small(tmp_path: Path) -> None:
     import time
 
-    path = write_tar(
-        tmp_path / "t.tar", [(f"{i:06d}.{part}", b"x") for i in range(5000) for part in ("jpg", "cls")]
-    )
+    path = write_tar(tmp_path / "t.tar", [(f"{i:06d}.{part}", b"x") for i in range(5000) for part in ("jpg", "cls")])
     data = dump_index(index_of(path))
     begun = time.perf_counter()
     load_index(data)
