@@ -38,6 +38,7 @@ from mmask.train.step import Stepper
 from mmask.train.validate import Validation
 from mmask.train.weights import init_model, init_network
 
+
 def train(job: Job) -> Result:
     """Run or continue a run. Every rank calls it."""
     recipe = job.resolved.recipe
@@ -180,7 +181,8 @@ class _Run:
             book, self.ranks, self.signals, save=lambda: self._save(loop),
             validate=lambda: self._validate(validation, average),
             draw=lambda step: self._draw(health, step),
-            trail=StampFile(self.folder.stamps, writes=self.ranks.first), done=done, stamps=stamps, saved=done if checkpoint else -1,
+            trail=StampFile(self.folder.stamps, writes=self.ranks.first),
+            done=done, stamps=stamps, saved=done if checkpoint else -1,
         )
         return loop
 

@@ -154,7 +154,7 @@ def test_a_run_killed_while_it_writes_a_checkpoint_goes_on_from_the_one_before(w
     out = tmp_path / "run"
     process = start(out)
     folder = out / "checkpoints"
-    until(lambda: (folder / "step-00000004").exists(), process)
+    until((folder / "step-00000004").exists, process)
     until(lambda: any(folder.glob(".step-00000008.*/*")) or (folder / "step-00000008").exists(), process)
     kill(process)
     assert train(out) == 0
