@@ -52,6 +52,14 @@ def build_model(recipe: Recipe, host: Builder) -> MaskedModel:
     )
 
 
+def _check_names(recipe: Recipe) -> None:
+    """torch keeps networks and objectives as attributes, so names such as ``values`` or ``a.b`` are taken."""
+    for section, table in (("networks", recipe.networks), ("objectives", recipe.objectives)):
+        for name in table:
+            if not name or "." in name or hasattr(nn.ModuleDict, name):
+                raise RecipeError(f"{section}.{name}: torch keeps this name for itself", hint="choose another")
+
+
 def build_planner(recipe: Recipe, host: Builder) -> MaskedModel:
     """Tokenizers and maskers alone: enough for `MaskedModel.draw`, without a network."""
     tokenizers = {n: host.build("tokenizer", s, where=f"tokenize.{n}") for n, s in recipe.tokenize.items()}
@@ -59,14 +67,6 @@ def build_planner(recipe: Recipe, host: Builder) -> MaskedModel:
         tokenizers=tokenizers, maskers=_maskers(recipe, host, tokenizers), views={}, networks={}, objectives={},
         seed=recipe.train.seed,
     )
-
-
-def _check_names(recipe: Recipe) -> None:
-    """torch keeps networks and objectives as attributes, so names such as ``values`` or ``a.b`` are taken."""
-    for section, table in (("networks", recipe.networks), ("objectives", recipe.objectives)):
-        for name in table:
-            if not name or "." in name or hasattr(nn.ModuleDict, name):
-                raise RecipeError(f"{section}.{name}: torch keeps this name for itself", hint="choose another")
 
 
 def _program(recipe: Recipe) -> Program:

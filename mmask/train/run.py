@@ -230,7 +230,8 @@ class _Run:
             self.say(f"the report was not written: {error}")
 
     def _drive(self, loop: Loop) -> Result:
-        last = min(self.course.steps, self.job.stop_after or self.course.steps)
+        asked = self.job.stop_after
+        last = self.course.steps if asked is None else min(self.course.steps, asked)
         if loop.done == 0:
             loop.draw(0)
         if loop.done >= last:

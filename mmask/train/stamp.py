@@ -18,6 +18,8 @@ from mmask.train.scene import BatchPlans
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from mmask.types import MaskPlan
+
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 START = 0
 
@@ -45,10 +47,23 @@ def _tables(plans: BatchPlans) -> Iterator[tuple[str, NDArray[np.uint64]]]:
             label = f"plan.{plan_name}.{stream}"
             yield f"{label}.hidden", _words(np.packbits(plan.hidden.numpy(), axis=1))
             yield f"{label}.keep", _words(_tight(plan))
-            for part in ("action", "source", "edit", "cells"):
-                value = getattr(plan, part)
-                if value is not None:
-                    yield f"{label}.{part}", _words(value.cpu().numpy())
+            for part, value in _parts(plan):
+                yield f"{label}.{part}", _words(value)
+
+
+def _parts(plan: MaskPlan) -> Iterator[tuple[str, NDArray[Any]]]:
+    """What a plan says beside the places it hides, with 0 at padding."""
+    for part in ("action", "cells"):
+        value = getattr(plan, part)
+        if value is not None:
+            yield part, value.cpu().numpy()
+    if plan.source is not None:
+        source, valid = plan.source.cpu().numpy() + 1, plan.layout.valid
+        yield "source", source if valid is None else np.where(valid.cpu().numpy(), source, 0)
+    if plan.edit is not None:
+        yield "edit", plan.edit.cpu().numpy() + 2  # padding is -2
+    for name, tensor in plan.extra.items():
+        yield f"extra.{name}", tensor.cpu().numpy()
 
 
 def _tight(plan: Any) -> NDArray[Any]:
