@@ -36,12 +36,12 @@ _TABLE = {
     ),
     "mmask.keyed": ("Keys", "fold", "seeded_scope", "single"),
     "mmask.types": (
-        "Action", "Batch", "Encoded", "Layout", "Losses", "MaskPlan", "Prediction", "Sample", "SampleId",
-        "Scored", "Target", "TargetSource", "Term", "Tokens", "View", "Visibility",
+        "Action", "Batch", "Encoded", "Labelled", "Layout", "Losses", "MaskPlan", "Prediction", "Sample", "SampleId",
+        "Scored", "Target", "TargetSource", "Term", "Tokens", "Verdict", "View", "Visibility",
     ),
     "mmask.protocols": (
-        "Corruption", "Decoder", "Encoder", "Head", "Loss", "Masker", "Objective", "Packer", "Plans",
-        "Preview", "Scene", "ScoredMasker", "TargetMaker", "Tokenizer", "Tracker", "WeightsFormat",
+        "Corruption", "Decoder", "Encoder", "Evaluator", "Head", "Loss", "Masker", "Objective", "Packer", "Plans",
+        "Preview", "Scene", "ScoredMasker", "Subject", "TargetMaker", "Tokenizer", "Tracker", "WeightsFormat",
     ),
     "mmask.recipe.schema": (
         "DataSection", "NetworkSection", "ObjectiveSection", "OptimSection", "ProgramSection", "Recipe",

@@ -23,6 +23,7 @@ TABLE = {
     "data": ("mmask.cli.data:command", "Pack, index, inspect and check shards."),
     "mask": ("mmask.cli.mask:command", "Draw mask plans as a picture."),
     "embed": ("mmask.cli.embed:command", "Write encoder features of a data set."),
+    "eval": ("mmask.cli.eval:command", "Judge an encoder on labelled shards: knn, linear, attentive, finetune."),
     "report": ("mmask.cli.report:command", "Write the report of a run again."),
     "verify-resume": ("mmask.cli.verify:command", "Prove that a run continues where it stopped."),
     "bench": ("mmask.cli.bench:command", "Measure a recipe's speed and memory on this machine."),
