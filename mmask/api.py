@@ -44,7 +44,7 @@ _TABLE = {
         "Preview", "Scene", "ScoredMasker", "Subject", "TargetMaker", "Tokenizer", "Tracker", "WeightsFormat",
     ),
     "mmask.recipe.schema": (
-        "DataSection", "NetworkSection", "ObjectiveSection", "OptimSection", "ProgramSection", "Recipe",
+        "DataSection", "NetworkSection", "ObjectiveSection", "OptimSection", "ProbeSection", "ProgramSection", "Recipe",
         "ScheduleSection", "Source", "Spec", "TaskSection", "TrainSection", "ViewSection", "use",
     ),
     "mmask.tokenize.grid": ("grid_shape", "patchify", "unpatchify"),

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
-from torch import Tensor
-
-from mmask.errors import DataError, PluginError, UsageError
+from mmask.errors import PluginError, UsageError
 from mmask.evaluate.score import Result, measure
-from mmask.evaluate.splits import Few, held_out
+from mmask.evaluate.splits import Few
 from mmask.evaluate.subject import INPUT, Arm, Reading, RunSubject
 from mmask.keyed import fold
 from mmask.recipe.schema import use
+from mmask.train.features import held_out, pair
 from mmask.types import Labelled
 
 if TYPE_CHECKING:
@@ -81,30 +78,12 @@ def load(arm: Arm, host: Host, request: Request, wants: str) -> tuple[Labelled, 
         side = held_out(fit["ids"])
         test = {name: value[side] for name, value in fit.items()}
         fit = {name: value[~side] for name, value in fit.items()}
-    classes = np.unique(np.concatenate([fit["labels"].numpy(), test["labels"].numpy()]))
-    _check(fit, test, len(classes), subject.name)
-    subject.classes = other.classes = classes
+    known, tested, classes = pair(fit, test)
     told = {
         "step": subject.step, "classes": classes.tolist(),
-        "data": {"fit": subject.name, "fit_samples": len(fit["labels"]), "test": source,
-                 "test_samples": len(test["labels"])},
+        "data": {"fit": subject.name, "fit_samples": len(known), "test": source, "test_samples": len(tested)},
     }
-    return _labelled(fit, classes, subject, wants), _labelled(test, classes, other, wants), told
-
-
-def _check(fit: Mapping[str, Tensor], test: Mapping[str, Tensor], classes: int, name: str) -> None:
-    if len(fit["labels"]) < 2 or not len(test["labels"]):
-        raise DataError(
-            f"{name} gives {len(fit['labels'])} samples to fit and {len(test['labels'])} to test",
-            hint="give more with --data, or the test shards with --val",
-        )
-    if classes < 2:
-        raise DataError(f"every sample of {name} has the same label, so there is nothing to tell apart")
-
-
-def _labelled(table: Mapping[str, Tensor], classes: Sequence[int] | np.ndarray, subject: RunSubject, wants: str) -> Labelled:
-    labels = torch.from_numpy(np.searchsorted(np.asarray(classes), table["labels"].numpy()))
-    more = {name: table[name] for name in ("features", "places", "valid", "rows") if name in table}
-    return Labelled(
-        labels, len(classes), table["ids"], subject=subject if wants == "network" else None, **more
-    )
+    if wants == "network":
+        subject.classes = other.classes = classes
+        known, tested = replace(known, subject=subject), replace(tested, subject=other)
+    return known, tested, told

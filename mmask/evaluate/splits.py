@@ -1,4 +1,4 @@
-"""Which labels are used: few-label draws, tuning parts and held-out samples, all functions of (seed, sample id)."""
+"""Which labels are used: few-label draws and tuning parts, functions of (seed, sample id)."""
 
 from __future__ import annotations
 
@@ -77,12 +77,6 @@ def class_rank(fit: Labelled, seed: int, purpose: str) -> Tensor:
     rank = np.empty(len(labels), np.int64)
     rank[order] = np.arange(len(labels)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     return torch.from_numpy(rank)
-
-
-def held_out(ids: Tensor, share: float = 0.2) -> Tensor:
-    """(N,) bool: the test part where no test shards are given. A sample's side depends on its id alone."""
-    keys = Keys(0, ids.numpy().view(np.uint64), np.zeros(len(ids), np.int64))
-    return torch.from_numpy(keys.uniform("held out", 1)[:, 0] < share)
 
 
 def _words(fit: Labelled, seed: int, purpose: str) -> np.ndarray:

@@ -237,7 +237,8 @@ class RunSubject:
         if self.reading.cache:
             path.parent.mkdir(parents=True, exist_ok=True)
             aside = path.with_name(f".{path.name}.part")
-            save_file({n: v.contiguous() for n, v in made.items()}, aside, metadata={"of": json.dumps(told, default=str)})
+            about = {"of": json.dumps(told, default=str)}
+            save_file({name: value.contiguous() for name, value in made.items()}, aside, metadata=about)
             aside.replace(path)
         return made
 
