@@ -97,6 +97,8 @@ class Probe:
                     optimizer.zero_grad(set_to_none=True)
                     F.cross_entropy(head(*rows), truth).backward()
                     optimizer.step()
+            for head in heads:
+                _settle(head, inputs)
         return [head.eval() for head in heads]
 
     def _optimizer(self, head: nn.Module, lr: float) -> torch.optim.Optimizer:
@@ -115,6 +117,19 @@ class Probe:
         inputs = self.inputs(test)
         chunks = zip(*(value.split(1024) for value in inputs), strict=True)
         return torch.cat([head(*(value.to(self.device) for value in rows)).float().cpu() for rows in chunks])
+
+
+@torch.no_grad()
+def _settle(head: nn.Module, inputs: Sequence[Tensor]) -> None:
+    """Statistics of BatchNorm from all fit samples: its running averages still hold their start (0 and 1) after a
+    short course, which would make the scale of features matter."""
+    norms = [part for part in head.modules() if isinstance(part, nn.BatchNorm1d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # plain averages
+    chunks = max(1, len(inputs[0]) // 1024)
+    for rows in zip(*(value.tensor_split(chunks) for value in inputs), strict=True):
+        head.train()(*rows)
 
 
 def batches(count: int, size: int, epochs: int, seed: int) -> Iterator[Tensor]:

@@ -12,7 +12,7 @@ import torch
 
 from mmask.data.loader import Loader
 from mmask.data.stream import open_stream
-from mmask.errors import UsageError
+from mmask.errors import SampleError, UsageError
 from mmask.recipe.schema import DataSection, Recipe, Source
 from mmask.train.features import collect
 from mmask.train.precision import Precision, pick_device
@@ -49,7 +49,7 @@ class Labels:
             if "cls" in sample.parts:
                 return {"label": int(sample.parts["cls"])}
             return {"label": int(json.loads(sample.parts["json"])["label"])}
-        except (KeyError, ValueError, TypeError):
+        except (KeyError, ValueError, TypeError, SampleError):
             return {"label": NO_LABEL}
 
 
