@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from mmask.recipe.effective import effective, to_steps
 from mmask.recipe.schema import Recipe
 
 
@@ -41,23 +40,42 @@ class Course:
         return step * self.batch / self.samples if self.samples else 0.0
 
 
+def peak_lr(recipe: Recipe) -> tuple[float, str]:
+    """The peak learning rate and the arithmetic behind it: ``base_lr · batch / base_batch``."""
+    optim, batch = recipe.optim, recipe.data.batch_size
+    if optim.lr is not None:
+        return optim.lr, "optim.lr"
+    assert optim.base_lr is not None
+    lr = optim.base_lr * batch / optim.base_batch
+    return lr, f"{optim.base_lr:g} × {batch} / {optim.base_batch}"
+
+
+def in_steps(epochs: float, samples: int, batch: int) -> int:
+    """Optimizer steps of ``epochs`` passes over ``samples``; a begun step counts."""
+    return math.ceil(epochs * samples / batch - 1e-9)
+
+
 def course(recipe: Recipe, samples: int) -> Course:
     """The course of a recipe over a training set of ``samples``."""
-    schedule, made = recipe.schedule, effective(recipe, samples)
-    assert made.steps is not None  # the number of samples is known
-    assert made.warmup_steps is not None
+    schedule, batch = recipe.schedule, recipe.data.batch_size
+    steps = schedule.steps
+    if steps is None:
+        assert schedule.epochs is not None
+        steps = max(1, in_steps(schedule.epochs, samples, batch))
+    warmup = schedule.warmup_steps
+    if warmup is None:
+        warmup = in_steps(schedule.warmup_epochs or 0.0, samples, batch)
     return Course(
-        made.steps, min(made.warmup_steps, made.steps), made.lr, schedule.warmup_lr, schedule.min_lr,
-        schedule.kind, made.batch, samples,
+        steps, min(warmup, steps), peak_lr(recipe)[0], schedule.warmup_lr, schedule.min_lr, schedule.kind,
+        batch, samples,
     )
 
 
 def step_sums(recipe: Recipe, samples: int) -> dict[str, str]:
     """How the numbers of a course came about, for people: name -> arithmetic."""
-    schedule, optim, made = recipe.schedule, recipe.optim, course(recipe, samples)
-    lr = f"{made.peak:.4g}"
-    if optim.lr is None:
-        lr += f" = {optim.base_lr:g} × {made.batch} / {optim.base_batch}"
+    schedule, made = recipe.schedule, course(recipe, samples)
+    peak, how = peak_lr(recipe)
+    lr = f"{peak:.4g} = {how}" if recipe.optim.lr is None else f"{peak:.4g}"
     if schedule.steps is None:
         steps = f"{made.steps:,} = {schedule.epochs:g} epochs × {samples:,} / {made.batch}"
     else:
@@ -65,6 +83,6 @@ def step_sums(recipe: Recipe, samples: int) -> dict[str, str]:
     warmup = f"{made.warmup:,} steps"
     if schedule.warmup_steps is None and schedule.warmup_epochs:
         warmup += f" = {schedule.warmup_epochs:g} epochs"
-        if to_steps(schedule.warmup_epochs, samples, made.batch) > made.steps:
-            warmup += ", cut to the run's length"
+    if made.warmup >= made.steps:
+        warmup += ": the whole run, so the peak is never held (set schedule.warmup_steps)"
     return {"steps": steps, "learning rate": f"{lr}, {schedule.kind} to {made.floor:g}", "warm-up": warmup}
