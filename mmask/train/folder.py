@@ -22,7 +22,7 @@ from mmask.errors import UsageError
 class RunFolder:
     """Paths of a run.
 
-        recipe.toml  env.json  metrics.jsonl  ledger.jsonl  report.html
+        recipe.toml  env.json  metrics.jsonl  stamps.u64  ledger.jsonl  report.html
         checkpoints/step-XXXXXXXX/  figures/step-XXXXXX.png  nonfinite/  events.out.tfevents...
     """
 
@@ -49,14 +49,20 @@ class RunFolder:
         return self.path / "ledger.jsonl"
 
     @property
+    def stamps(self) -> Path:
+        """The stamp of every step."""
+        return self.path / "stamps.u64"
+
+    @property
     def figures(self) -> Path:
         """Pictures of the health points."""
         return self.path / "figures"
 
     @property
     def begun(self) -> bool:
-        """Whether a run was started here."""
-        return self.recipe.exists()
+        """Whether a run did a step here; one that failed before that may be replaced."""
+        trained = self.metrics.exists() and self.metrics.stat().st_size > 0
+        return self.recipe.exists() and (trained or any(self.checkpoints.glob("step-*")))
 
     def lock(self) -> int:
         """Keep other processes out; the handle is held for the life of the run.

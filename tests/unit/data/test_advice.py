@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mmask.data.advice import Checked, Topology, advise
-from mmask.data.loader import Share
+from mmask.data.share import Share
 from mmask.errors import DataError
 
 
