@@ -11,7 +11,16 @@ def mmask_components() -> tuple[Component, ...]:
     """Modality-agnostic components."""
     return (
         Component("masker", "random", "mmask.mask.random:RandomMasker", "an exact number of places, uniformly"),
+        Component("masker", "block", "mmask.mask.block:BlockMasker", "rectangles of a grid (BEiT, CAE)"),
+        Component("masker", "span", "mmask.mask.span:SpanMasker", "runs of a sequence, fixed or geometric"),
+        Component("masker", "tube", "mmask.mask.tube:TubeMasker", "one spatial plan for every frame of a clip"),
+        Component("masker", "group", "mmask.mask.group:GroupMasker", "whole words or other groups, within a budget"),
         Component("corruption", "drop", "mmask.corrupt.drop:Drop", "hidden places leave the sequence (MAE)"),
         Component("loss", "mse", "mmask.loss.regression:MeanSquaredError", "squared error, averaged in each place"),
+        Component("target", "values", "mmask.target.values:Values", "the clean values, raw or normalised per place"),
+        Component(
+            "head", "transformer-decoder", "mmask.heads.decoder:TransformerDecoder",
+            "light decoder over mask tokens and encoded places (MAE)",
+        ),
         Component("tracker", "tensorboard", "mmask.observe.tensorboard:TensorBoardTracker", "event files"),
     )

@@ -26,6 +26,7 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _M1 = np.uint64(0xBF58476D1CE4E5B9)
 _M2 = np.uint64(0x94D049BB133111EB)
 _MASK64 = (1 << 64) - 1
+_INDEX_BITS = 24  # fixed, so that an order is the same for every length below 2**24
 
 
 def mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -57,10 +58,18 @@ def stream(keys: NDArray[np.uint64], n: int) -> NDArray[np.uint64]:
         return mix(mix(keys)[..., None] + counter)
 
 
-def permutation(keys: NDArray[np.uint64], n: int) -> NDArray[np.int64]:
-    """A uniformly random order of ``range(n)`` for each key. keys: (...,) -> (..., n) int64."""
-    low = max(1, int(n - 1).bit_length())
-    words = (stream(keys, n) >> np.uint64(low)) << np.uint64(low)
+def permutation(
+    keys: NDArray[np.uint64], n: int, among: NDArray[np.bool_] | None = None
+) -> NDArray[np.int64]:
+    """A uniformly random order of ``range(n)`` for each key. keys: (...,) -> (..., n) int64.
+
+    among: (..., n) bool; its True places come first, in random order, and the others follow. The order of
+    a place among the others does not depend on ``n``, so padding a row changes nothing.
+    """
+    low = max(_INDEX_BITS, int(n - 1).bit_length())
+    words = (stream(keys, n) >> np.uint64(low + 1)) << np.uint64(low)  # the top bit stays free
+    if among is not None:
+        words |= (~among).astype(np.uint64) << np.uint64(63)
     words |= np.arange(n, dtype=np.uint64)
     words.sort(axis=-1)  # unique words: any sort gives the one order
     return (words & np.uint64((1 << low) - 1)).astype(np.int64)
@@ -107,9 +116,11 @@ class Keys:
         """Uniform integers in [low, high), high > low. -> (B, n) int64."""
         return low + np.floor(self.uniform(purpose, n) * (high - low)).astype(np.int64)
 
-    def order(self, purpose: str, n: int) -> NDArray[np.int64]:
-        """A random order of ``range(n)`` for each sample. -> (B, n) int64."""
-        return permutation(self.rows(purpose), n)
+    def order(
+        self, purpose: str, n: int, among: NDArray[np.bool_] | None = None
+    ) -> NDArray[np.int64]:
+        """A random order of ``range(n)`` for each sample, ``among`` (B, n) bool first. -> (B, n) int64."""
+        return permutation(self.rows(purpose), n, among)
 
     def batch(self, purpose: str) -> int:
         """A 64-bit key of the whole step, the same on every rank and in every micro-batch."""

@@ -72,14 +72,19 @@ class Masker(Protocol):
 class ScoredMasker(Protocol):
     """A masker that needs numbers from a model or from history. Runs in the training process.
 
-    ``needs`` names what it reads ("attention", "loss", "history"); its state, if any, is in
-    ``state_dict()`` and goes into the checkpoint.
+    Its plans are drawn with the others, before the step's forward pass, so that every denominator is known:
+    ``scores`` is called without gradients and in evaluation mode (VIOLET's scoring pass). Its state, if any,
+    is in ``state_dict()`` and goes into the checkpoint. A plan that depends on the forward pass itself (MCL's
+    second pass) is made by a corruption.
     """
 
-    needs: frozenset[str]
+    def scores(self, scene: Scene) -> Mapping[str, torch.Tensor]:
+        """(B, N) scores by name, in the order of the layout that ``plan`` gets; ``scene`` holds the plans
+        of plain maskers only."""
+        ...
 
     def plan(self, layout: Layout, keys: Keys, scores: Mapping[str, torch.Tensor]) -> MaskPlan:
-        """As `Masker.plan`, with (B, N) scores by name."""
+        """As `Masker.plan`, a pure function of the layout, the key and the scores."""
         ...
 
 
@@ -89,9 +94,11 @@ class Corruption(Protocol):
 
     site: str
 
-    def __call__(self, view: View, stream: str, plan: MaskPlan, scene: Scene) -> Tokens:
+    def __call__(self, view: View, stream: str, plan: MaskPlan, scene: Scene) -> Tokens | View:
         """The corrupted tokens of one stream of ``view``. At the signal site it goes through
-        ``scene.retokenize`` with a changed batch."""
+        ``scene.retokenize`` with a changed batch. An edit of the sequence returns tokens that lie on
+        ``plan.output.layout``. A corruption that also changes who sees whom (MP3), or makes its plan from
+        earlier predictions (MCL's second pass), returns the whole view."""
         ...
 
 
@@ -106,7 +113,12 @@ class Encoder(Protocol):
 
 @runtime_checkable
 class TargetMaker(Protocol):
-    """Makes the truth at scored places."""
+    """Makes the truth at scored places.
+
+    It may also offer ``trivial(target) -> Prediction``, what a predictor that has learnt nothing would say
+    (validation reports its loss), and ``dim``, the number of values predicted at each place, which heads
+    that are built for it read.
+    """
 
     def __call__(self, scene: Scene, scored: Scored) -> Target:
         """The target, one value for each scored place."""
@@ -133,9 +145,15 @@ class Loss(Protocol):
 
 @runtime_checkable
 class Objective(Protocol):
-    """One way of learning from a scene. Most are `mmask.train.objective.MaskedObjective`."""
+    """One way of learning from a scene. Most are `mmask.train.objective.MaskedObjective`.
 
-    coupling: str  # "none", "group" or "global"
+    coupling: ``none``: a sample's loss depends on that sample alone. ``group``: on its group of ``group``
+    consecutive positions, never split over ranks or micro-batches (pairs, negatives). ``global``: on the
+    whole batch of the step. May also have ``taps``, (network, view) -> names of the internal states it reads,
+    so that one pass of a network serves every objective.
+    """
+
+    coupling: str
 
     def denominators(self, plans: Plans) -> Mapping[str, float]:
         """term name -> the count it will report, known before the forward pass."""
@@ -172,8 +190,9 @@ class Scene(Plans, Protocol):
         """A view by name; ``clean`` always exists."""
         ...
 
-    def encode(self, network: str, view: str, *, taps: Sequence[str] = ()) -> Encoded:
-        """A network's output for a view, computed once."""
+    def encode(self, network: str, view: str, *, taps: Sequence[str] = (), grad: bool = True) -> Encoded:
+        """A network's output for a view, computed once. ``grad`` False makes it a constant (a teacher, CAE's
+        alignment branch); frozen networks always are."""
         ...
 
     def network(self, name: str) -> torch.nn.Module:

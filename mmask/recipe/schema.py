@@ -70,6 +70,8 @@ class DataSection(Section):
     """C, the number of canonical streams an epoch is cut into. Part of the order: keep it when resuming."""
     shuffle: int = Field(4096, ge=0)
     """Samples in a shuffle block; 0 reads in stored order."""
+    group: PositiveInt = 1
+    """Consecutive positions that ranks and micro-batches never part (pairs, negatives within a group)."""
     fault_budget: float = Field(0.01, ge=0, le=1)
     """The share of unreadable samples above which the run stops."""
 
@@ -174,6 +176,8 @@ class ViewSection(Section):
     """How hidden places are treated."""
     streams: list[str] | None = None
     """The streams it changes; None means all that the plan covers."""
+    complement: bool = False
+    """Hide what the plan keeps and keep what it hides (CAE's alignment branch)."""
 
 
 class NetworkSection(Spec):
@@ -198,6 +202,10 @@ class ObjectiveSection(Section):
     """The network that encodes the view."""
     view: str = "masked"
     """The view it is learnt from."""
+    stream: str | None = None
+    """The stream it scores; may be left out when there is one."""
+    taps: list[str] = Field(default_factory=list)
+    """Internal states of the network that its head reads."""
     scored: Literal["hidden", "valid", "cells", "pooled", "signal"] = "hidden"
     """Where prediction and target are compared."""
     head: Spec | None = None
@@ -210,6 +218,26 @@ class ObjectiveSection(Section):
     """Its factor in the total."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Options of an objective other than ``masked``."""
+
+
+class TaskSection(Section):
+    """Objectives that are learnt together."""
+
+    objectives: list[str]
+    """Their names."""
+    ratio: float = Field(1.0, gt=0)
+    """Its share when one task is drawn a step."""
+    every: PositiveInt = 1
+    """It is active at steps divisible by this number."""
+
+
+class ProgramSection(Section):
+    """Which objectives a step learns from: a function of (seed, step), the same on every rank."""
+
+    draw: Literal["all", "one"] = "all"
+    """``all`` tasks that are due, or ``one`` of them by ratio."""
+    tasks: dict[str, TaskSection] = Field(default_factory=dict)
+    """Task name -> task; none means every objective at every step."""
 
 
 class Recipe(Section):
@@ -233,6 +261,8 @@ class Recipe(Section):
     """Network name -> encoder."""
     objectives: dict[str, ObjectiveSection]
     """Objective name -> what is learnt."""
+    program: ProgramSection = Field(default_factory=ProgramSection)
+    """Which objectives a step learns from."""
     optim: OptimSection
     """The optimizer."""
     schedule: ScheduleSection

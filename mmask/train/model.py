@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from math import lcm
 from typing import Any
 
 import torch
@@ -11,7 +13,8 @@ from torch import nn
 
 from mmask.errors import PlanError, RecipeError, did_you_mean
 from mmask.keyed import Keys
-from mmask.protocols import Corruption, Masker, Objective, Tokenizer
+from mmask.protocols import Corruption, Masker, Objective, Scene, ScoredMasker, Tokenizer
+from mmask.train.program import Program
 from mmask.train.scene import BatchPlans, ModelScene
 from mmask.types import Batch, Layout, Losses, MaskPlan
 
@@ -24,13 +27,14 @@ class ViewMaker:
     plan: str | None = "mask"
     corrupt: Corruption | None = None
     streams: tuple[str, ...] | None = None
+    complement: bool = False
 
 
 @dataclass(frozen=True)
 class PlanMaker:
     """A masker and the streams it plans for: one stream, or several joined under a joint budget."""
 
-    masker: Masker
+    masker: Masker | ScoredMasker
     streams: tuple[str, ...]
 
 
@@ -40,6 +44,9 @@ class MaskedModel(nn.Module):
     ``model(batch)`` draws plans by ``seed`` and the batch's sample ids and returns `Losses`;
     ``model(batch, plans)`` uses the plans given, either `BatchPlans`, a single `MaskPlan`, or a mapping
     plan name -> MaskPlan. ``predictions=True`` returns (losses, {objective: Prediction}).
+
+    emas: network name -> (the network it averages, decay); such networks start as copies and are frozen.
+    program: which objectives a training step learns from; in evaluation mode every objective is computed.
     """
 
     def __init__(
@@ -53,6 +60,8 @@ class MaskedModel(nn.Module):
         seed: int = 0,
         exports: str = "encoder",
         frozen: frozenset[str] = frozenset(),
+        emas: Mapping[str, tuple[str, float]] | None = None,
+        program: Program | None = None,
     ) -> None:
         super().__init__()
         self.tokenizers = dict(tokenizers)
@@ -63,9 +72,13 @@ class MaskedModel(nn.Module):
         self.corruptions = nn.ModuleDict(
             {name: made.corrupt for name, made in views.items() if isinstance(made.corrupt, nn.Module)}
         )
-        self.seed, self.exports, self.frozen = seed, exports, frozen
-        for name in frozen:
-            self.networks[name].requires_grad_(False)
+        self.emas, self.program = dict(emas or {}), program or Program()
+        self.seed, self.exports, self.frozen = seed, exports, frozen | frozenset(self.emas)
+        self.program.check(list(self.objectives))
+        for name, (source, _) in self.emas.items():
+            self.network(name).load_state_dict(self.network(source).state_dict())
+        for name in self.frozen:
+            self.network(name).requires_grad_(False)
 
     def train(self, mode: bool = True) -> MaskedModel:
         """Frozen networks stay in evaluation mode."""
@@ -81,6 +94,42 @@ class MaskedModel(nn.Module):
             raise RecipeError(f"no network '{name}'{did_you_mean(name, known)}; the recipe has {known}")
         return self.networks[name]
 
+    @torch.no_grad()
+    def update_emas(self) -> None:
+        """Move every averaged network towards its source. Called after each optimizer step that was taken."""
+        for name, (source, decay) in self.emas.items():
+            ours, theirs = self.network(name).state_dict(), self.network(source).state_dict()
+            for key, value in ours.items():
+                if value.is_floating_point():
+                    value.lerp_(theirs[key].to(value.dtype), 1.0 - decay)
+                else:
+                    value.copy_(theirs[key])
+
+    @property
+    def group(self) -> int:
+        """Consecutive samples that no objective allows to be parted."""
+        return lcm(*(getattr(o, "group", 1) for o in self.objectives.values() if o.coupling == "group"))
+
+    def check_split(self, batch: int, *, ranks: int = 1, accumulate: int = 1) -> None:
+        """Raise RecipeError when a step of ``batch`` samples may not be cut over ranks and micro-batches."""
+        parts = ranks * accumulate
+        if batch % (parts * self.group):
+            raise RecipeError(
+                f"{batch} samples cannot be cut into {parts} parts of whole groups of {self.group}",
+                hint=f"use a batch divisible by {parts * self.group}",
+            )
+        coupled = [name for name, o in self.objectives.items() if o.coupling == "global"]
+        if coupled and accumulate > 1:
+            raise RecipeError(
+                f"objective '{coupled[0]}' couples the whole batch: {accumulate} micro-batches change it",
+                hint="set optim.accumulate=1, or use a smaller batch",
+            )
+
+    def active(self, step: int) -> tuple[str, ...]:
+        """The objectives that a step computes."""
+        names = tuple(self.objectives)
+        return self.program.active(self.seed, step, names) if self.training else names
+
     @property
     def encoder(self) -> nn.Module:
         """The network that is kept after pretraining."""
@@ -91,14 +140,28 @@ class MaskedModel(nn.Module):
         return {name: tokenizer.layout(batch) for name, tokenizer in self.tokenizers.items()}
 
     def draw(self, batch: Batch, *, step: int = 0) -> BatchPlans:
-        """The plans of a batch: a function of (seed, sample ids, visits, step) and the layouts."""
-        layouts, keys = self.layouts(batch), batch.keys(self.seed, step)
-        plans = {
-            name: _draw(maker, layouts, keys.of_view(name)) for name, maker in self.maskers.items()
-        }
-        return BatchPlans(batch, layouts, plans)
+        """The plans of a batch: a function of (seed, sample ids, visits, step) and the layouts.
 
-    def given(self, batch: Batch, plans: Any) -> BatchPlans:
+        Scored maskers run last, without gradients and in evaluation mode, in a scene of the other plans.
+        """
+        layouts, keys = self.layouts(batch), batch.keys(self.seed, step)
+        scored = {name for name, maker in self.maskers.items() if isinstance(maker.masker, ScoredMasker)}
+        plans = {
+            name: _draw(maker, layouts, keys.of_view(name))
+            for name, maker in self.maskers.items() if name not in scored
+        }
+        drawn = BatchPlans(batch, layouts, plans, step)
+        if not scored:
+            return drawn
+        with _scoring(self):
+            scene = ModelScene(self, drawn, keys)
+            late = {
+                name: _draw(maker, layouts, keys.of_view(name), scene)
+                for name, maker in self.maskers.items() if name in scored
+            }
+        return BatchPlans(batch, layouts, {**plans, **late}, step)
+
+    def given(self, batch: Batch, plans: Any, step: int = 0) -> BatchPlans:
         """The caller's plans in full form; plans that were not given are not drawn."""
         if isinstance(plans, BatchPlans):
             return plans
@@ -110,39 +173,70 @@ class MaskedModel(nn.Module):
         for name, plan in plans.items():
             streams = self.maskers[name].streams
             full[name] = {streams[0]: plan} if isinstance(plan, MaskPlan) else plan
-        return BatchPlans(batch, self.layouts(batch), full)
+        return BatchPlans(batch, self.layouts(batch), full, step)
 
     def denominators(self, plans: BatchPlans) -> dict[str, float]:
-        """Term name -> the count this batch contributes, before any forward pass."""
-        return {
-            term: count
-            for objective in self.objectives.values()
-            for term, count in objective.denominators(plans).items()
-        }
+        """Term name -> the count this batch contributes, before any forward pass; active objectives only."""
+        counts: dict[str, float] = {}
+        for name in self.active(plans.step):
+            _merge(counts, self.objectives[name].denominators(plans), name)
+        return counts
 
-    def scene(self, batch: Batch, plans: Any = None, *, step: int = 0) -> ModelScene:
+    def scene(self, batch: Batch, plans: Any = None, *, step: int | None = None) -> ModelScene:
         """A forward pass in the making: views and encodings on demand."""
-        full = self.draw(batch, step=step) if plans is None else self.given(batch, plans)
-        return ModelScene(self, full, batch.keys(self.seed, step))
+        if step is None:
+            step = plans.step if isinstance(plans, BatchPlans) else 0
+        full = self.draw(batch, step=step) if plans is None else self.given(batch, plans, step)
+        taps: dict[tuple[str, str], list[str]] = {}
+        for name in self.active(step):
+            for key, names in getattr(self.objectives[name], "taps", {}).items():
+                taps.setdefault(key, []).extend(names)
+        return ModelScene(self, full, batch.keys(self.seed, step), taps)
 
     def forward(
-        self, batch: Batch, plans: Any = None, *, step: int = 0, predictions: bool = False
+        self, batch: Batch, plans: Any = None, *, step: int | None = None, predictions: bool = False
     ) -> Any:
-        """`Losses`, or (`Losses`, {objective name: Prediction}) with ``predictions=True``."""
+        """`Losses`, or (`Losses`, {objective name: Prediction}) with ``predictions=True``.
+
+        step: decides the program and step-keyed draws; by default the step of the plans given.
+        """
         scene = self.scene(batch, plans, step=step)
         terms: dict[str, Any] = {}
         metrics: dict[str, Any] = {}
-        for objective in self.objectives.values():
-            losses = objective(scene)
-            terms.update(losses.terms)
+        for name in self.active(scene.step):
+            losses = self.objectives[name](scene)
+            _merge(terms, losses.terms, name)
             metrics.update(losses.metrics)
         losses = Losses(terms, metrics)
         return (losses, scene.predictions) if predictions else losses
 
 
-def _draw(maker: PlanMaker, layouts: Mapping[str, Layout], keys: Keys) -> dict[str, MaskPlan]:
+def _merge(into: dict[str, Any], terms: Mapping[str, Any], objective: str) -> None:
+    for term, value in terms.items():
+        if term in into:
+            raise RecipeError(f"objective '{objective}' names a loss term '{term}', which another one has")
+        into[term] = value
+
+
+def _draw(
+    maker: PlanMaker, layouts: Mapping[str, Layout], keys: Keys, scene: Scene | None = None
+) -> dict[str, MaskPlan]:
+    masker: Any = maker.masker
+    scores = () if scene is None else (masker.scores(scene),)
     if len(maker.streams) == 1:
         stream = maker.streams[0]
-        return {stream: maker.masker.plan(layouts[stream], keys)}
-    joint = maker.masker.plan(Layout.join({name: layouts[name] for name in maker.streams}), keys)
-    return {name: plan.with_layout(layouts[name]) for name, plan in joint.split().items()}
+        return {stream: masker.plan(layouts[stream], keys, *scores)}
+    joint = masker.plan(Layout.join({name: layouts[name] for name in maker.streams}), keys, *scores)
+    return {name: part.with_layout(layouts[name]) for name, part in joint.split().items()}
+
+
+@contextmanager
+def _scoring(model: MaskedModel) -> Iterator[None]:
+    """Evaluation mode without gradients, and the mode before on leaving."""
+    before = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(before)

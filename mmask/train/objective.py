@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +17,8 @@ class MaskedObjective(nn.Module):
     """encode(view) -> head at scored places -> loss against the target there.
 
     name: the loss term's name. scored: ``hidden`` places of the view's plan, all ``valid`` places,
-    ``cells`` the plan altered, or one ``pooled`` value a sample. weight: factor of the term.
+    ``cells`` the plan hides, or one ``pooled`` value a sample. weight: factor of the term. taps: internal
+    states of the network that the head reads.
     """
 
     coupling = "none"
@@ -25,11 +26,12 @@ class MaskedObjective(nn.Module):
     def __init__(
         self, *, name: str, head: Head, target: TargetMaker, loss: Loss, network: str = "encoder",
         view: str = "masked", plan: str | None = "mask", stream: str | None = None,
-        scored: str = "hidden", weight: float = 1.0,
+        scored: str = "hidden", weight: float = 1.0, taps: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.name, self.network, self.view, self.weight = name, network, view, weight
         self.plan, self.stream, self.scored_at = plan, stream, scored
+        self.taps = {(network, view): tuple(taps)}
         self.head, self.target, self.loss = head, target, loss
 
     def scored(self, plans: Plans) -> Scored:
@@ -40,9 +42,7 @@ class MaskedObjective(nn.Module):
             plan = plans.plan(self.plan, self.stream)
             if self.scored_at == "hidden":
                 return Scored.hidden(plan)
-            if plan.altered is None:
-                raise PlanError(f"objective '{self.name}' scores cells; plan '{self.plan}' altered none")
-            return Scored(plan.layout, "cell", weight=plan.altered.float())
+            return Scored.cells(plan)
         layout = plans.layout(self.stream)
         return Scored.valid(layout) if self.scored_at == "valid" else Scored(layout, self.scored_at)  # type: ignore[arg-type]
 
@@ -52,7 +52,7 @@ class MaskedObjective(nn.Module):
 
     def predict(self, scene: Scene) -> Prediction:
         """The head's output at scored places."""
-        encoded = scene.encode(self.network, self.view)
+        encoded = scene.encode(self.network, self.view, taps=self.taps[self.network, self.view])
         if encoded.streams and self.stream is not None:
             encoded = encoded.stream(self.stream)
         return self.head(encoded, self.scored(scene))
@@ -61,5 +61,7 @@ class MaskedObjective(nn.Module):
         """One term, named after the objective."""
         prediction = scene.predictions[self.name] = self.predict(scene)
         target = self.target(scene, prediction.scored)
+        if not target.attached:
+            target = replace(target, value=target.value.detach())
         term: Any = self.loss(prediction, target)
         return Losses({self.name: replace(term, weight=self.weight)})

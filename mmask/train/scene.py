@@ -21,17 +21,19 @@ if TYPE_CHECKING:
 class BatchPlans:
     """The layouts and plans of one batch: all of an objective that is known before the forward pass.
 
-    layouts: stream -> clean layout. plans: plan name -> stream -> plan.
+    layouts: stream -> clean layout. plans: plan name -> stream -> plan. step: the step they belong to.
     """
 
     batch: Batch
     layouts: Mapping[str, Layout]
     plans: Mapping[str, Mapping[str, MaskPlan]]
+    step: int = 0
 
     def plan(self, name: str, stream: str | None = None) -> MaskPlan:
         """One plan; ``stream`` may be left out when the plan covers a single one."""
         if name not in self.plans:
-            raise PlanError(f"no plan '{name}'{did_you_mean(name, self.plans)}; there are {sorted(self.plans)}")
+            near = did_you_mean(name, self.plans)
+            raise PlanError(f"no plan '{name}'{near}; there are {sorted(self.plans)}")
         return pick(self.plans[name], stream, f"plan '{name}'")
 
     def layout(self, stream: str | None = None) -> Layout:
@@ -44,6 +46,7 @@ class BatchPlans:
             self.batch.rows(start, stop),
             {name: layout.rows(start, stop) for name, layout in self.layouts.items()},
             {name: {s: p.rows(start, stop) for s, p in plans.items()} for name, plans in self.plans.items()},
+            self.step,
         )
 
     def ratios(self) -> dict[str, float]:
@@ -65,15 +68,22 @@ def pick(table: Mapping[str, Any], name: str | None, what: str) -> Any:
 
 
 class ModelScene:
-    """The `mmask.protocols.Scene` of one forward pass of a `MaskedModel`."""
+    """The `mmask.protocols.Scene` of one forward pass of a `MaskedModel`.
 
-    def __init__(self, model: MaskedModel, plans: BatchPlans, keys: Keys) -> None:
+    taps: (network, view) -> internal states that the active objectives will read.
+    """
+
+    def __init__(
+        self, model: MaskedModel, plans: BatchPlans, keys: Keys,
+        taps: Mapping[tuple[str, str], Sequence[str]] | None = None,
+    ) -> None:
         self.model, self.plans, self.keys = model, plans, keys
         self.batch = plans.batch
         self.step, self.training = keys.step, model.training
         self.predictions: dict[str, Prediction] = {}
         self._views: dict[str, View] = {}
-        self._encoded: dict[tuple[str, str], Encoded] = {}
+        self._taps = {key: tuple(names) for key, names in (taps or {}).items()}
+        self._encoded: dict[tuple[str, str, bool], Encoded] = {}
 
     def plan(self, name: str, stream: str | None = None) -> MaskPlan:
         """One plan."""
@@ -97,12 +107,21 @@ class ModelScene:
             self._views[name] = self._clean() if name == "clean" else self._make(name)
         return self._views[name]
 
-    def encode(self, network: str, view: str, *, taps: Sequence[str] = ()) -> Encoded:
-        """A network's output for a view. Encoded once; asked again with new taps, it is run again."""
-        known = self._encoded.get((network, view))
-        if known is None or any(tap not in known.taps for tap in taps):
-            known = self.model.network(network)(self.view(view), taps=tuple(taps))
-            self._encoded[network, view] = known
+    def encode(self, network: str, view: str, *, taps: Sequence[str] = (), grad: bool = True) -> Encoded:
+        """A network's output for a view, run once with every tap that an objective declared."""
+        grad = grad and network not in self.model.frozen
+        known = self._encoded.get((network, view, grad))
+        if known is None:
+            wanted = tuple(dict.fromkeys((*self._taps.get((network, view), ()), *taps)))
+            with torch.set_grad_enabled(grad and torch.is_grad_enabled()):
+                known = self.model.network(network)(self.view(view), taps=wanted)
+            self._encoded[network, view, grad] = known
+        late = [tap for tap in taps if tap not in known.taps]
+        if late:
+            raise PlanError(
+                f"network '{network}' has already encoded view '{view}' without its state '{late[0]}'",
+                hint="list it in the objective's taps, so that one pass serves every objective",
+            )
         return known
 
     def _clean(self) -> View:
@@ -118,13 +137,14 @@ class ModelScene:
         view = replace(source, name=name)
         if made.plan is None:
             return view
-        for stream, plan in self.plans.plans[made.plan].items():
+        if made.plan not in self.plans.plans:
+            raise PlanError(f"view '{name}' needs plan '{made.plan}'; there are {sorted(self.plans.plans)}")
+        for stream, drawn in self.plans.plans[made.plan].items():
             if made.streams is not None and stream not in made.streams:
                 continue
-            tokens = source.tokens[stream]
+            plan = drawn.complement() if made.complement else drawn
+            view = replace(view, plans={**view.plans, stream: plan})
             if made.corrupt is not None:
-                tokens = made.corrupt(view, stream, plan, self)
-            view = replace(
-                view, tokens={**view.tokens, stream: tokens}, plans={**view.plans, stream: plan},
-            )
+                out = made.corrupt(view, stream, plan, self)
+                view = out if isinstance(out, View) else replace(view, tokens={**view.tokens, stream: out})
         return view

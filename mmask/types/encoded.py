@@ -13,6 +13,8 @@ from mmask.types.plan import MaskPlan
 if TYPE_CHECKING:
     import torch
 
+    from mmask.types.scored import Scored
+
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
@@ -26,6 +28,8 @@ class Encoded:
     pyramid: feature maps (B, C, H, W) from fine to coarse, for hierarchical encoders.
     plan: the plan of the view, for networks that keep hidden places (SparK's active cells).
     streams: stream name -> Encoded, for encoders with more than one stream (LXMERT).
+    cu_seqlens: (B + 1,) int32 offsets of the samples in a flat state; None when padded. ``layout`` is still
+        that of the padded batch.
     """
 
     layout: Layout
@@ -44,6 +48,25 @@ class Encoded:
         if self.state is None:
             raise PlanError("this encoder returned a pyramid or streams, not one sequence of states")
         return self.state[:, self.prefix :] if self.prefix else self.state
+
+    def at(self, scored: Scored) -> torch.Tensor:
+        """(S, D): the states at scored positions, also when the states are flat.
+
+        Raises PlanError when places were dropped: a decoder has to put them back first.
+        """
+        if self.layout.length != scored.layout.length:
+            raise PlanError(
+                f"{scored.layout.length} places are scored, {self.layout.length} were encoded",
+                hint="score the encoded places, or decode to all of them first",
+            )
+        if self.cu_seqlens is None:
+            return scored.take(self.places)
+        if scored.index is None:
+            raise PlanError("flat states are scored at indexed positions", hint="use Scored.valid(layout)")
+        valid = self.layout.flat_index()
+        rank = valid.new_full((self.layout.batch * self.layout.length,), -1)
+        rank[valid] = valid.new_ones(len(valid)).cumsum(0) - 1
+        return self.places.index_select(0, rank[scored.index].to(self.places.device))
 
     def stream(self, name: str) -> Encoded:
         """The states of one stream."""

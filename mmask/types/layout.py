@@ -26,6 +26,7 @@ class Layout:
     groups: name -> (B, N) int64 id of the group (word, span, entity, tube) a place belongs to, -1 for none.
     modality: (B, N) int64 into ``modalities`` when several streams are joined; None otherwise.
     unit: the number of input elements that one place covers per grid axis, e.g. (16, 16) pixels.
+    channels: values of one place, for plans that also hide along the feature axis (TERA's 80 mel bins).
     """
 
     batch: int
@@ -39,6 +40,7 @@ class Layout:
     modality: torch.Tensor | None = None
     modalities: tuple[str, ...] = ()
     unit: tuple[int, ...] | None = None
+    channels: int | None = None
 
     def __post_init__(self) -> None:
         if self.grid is not None and self.index is None and prod(self.grid) != self.length:
@@ -46,7 +48,8 @@ class Layout:
         for name in ("valid", "special", "index", "modality"):
             value = getattr(self, name)
             if value is not None and tuple(value.shape) != (self.batch, self.length):
-                raise PlanError(f"Layout.{name} is {tuple(value.shape)}, expected {(self.batch, self.length)}")
+                shape = (self.batch, self.length)
+                raise PlanError(f"Layout.{name} is {tuple(value.shape)}, expected {shape}")
 
     @property
     def positions(self) -> int:
@@ -111,6 +114,38 @@ class Layout:
             index=keep_idx if self.index is None else pick(self.index), total=self.positions,
             groups={name: value.gather(1, keep_idx.to(value.device)) for name, value in self.groups.items()},
             modality=pick(self.modality),
+        )
+
+    def flat_index(self) -> torch.Tensor:
+        """(T,) int64: the valid places in the flattened (B·N), ascending; where flat tokens come from."""
+        import torch
+
+        if self.valid is None:
+            return torch.arange(self.batch * self.length)
+        return self.valid.cpu().flatten().nonzero().squeeze(1)
+
+    def edit(self, edit: torch.Tensor) -> Layout:
+        """The layout after an edit of the sequence.
+
+        edit: (B, M) int64 on the host: the old place of each new one, -1 where one is inserted, -2 where the
+        row is padding. Inserted places are valid, not special and in no group; positions count anew; a grid
+        does not survive.
+        """
+        import torch
+
+        old, there = edit.clamp_min(0), edit >= 0
+
+        def pick(value: torch.Tensor | None, fill: int) -> torch.Tensor | None:
+            return None if value is None else torch.where(there, value.cpu().gather(1, old), fill)
+
+        groups = {name: torch.where(there, ids.cpu().gather(1, old), -1) for name, ids in self.groups.items()}
+        valid = edit > -2
+        if self.valid is not None:
+            valid &= pick(self.valid, True)  # type: ignore[arg-type]
+        return Layout(
+            self.batch, edit.shape[1], valid=None if bool(valid.all()) else valid,
+            special=pick(self.special, False), modality=pick(self.modality, -1), modalities=self.modalities,
+            groups=groups, channels=self.channels,
         )
 
     @staticmethod

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from mmask.errors import PlanError
+
 if TYPE_CHECKING:
     import torch
 
@@ -56,6 +58,12 @@ class Losses:
 
     def total(self, counts: Mapping[str, float] | None = None) -> torch.Tensor:
         """The weighted sum of the terms. counts: denominators of the whole step, by term name."""
+        unknown = [] if counts is None else [name for name in self.terms if name not in counts]
+        if unknown:
+            raise PlanError(
+                f"no denominator for the loss term '{unknown[0]}'; there are {sorted(counts or ())}",
+                hint="an objective declares every term it returns in denominators()",
+            )
         parts = [
             term.weight * term.mean(None if counts is None else counts[name])
             for name, term in self.terms.items()

@@ -38,9 +38,11 @@ class MaskPlan:
         encoder will see them. Rows with fewer than K places are padded with their last kept place.
     keep_count: (B,) int64, or None when every row keeps exactly K.
     action: (B, N) uint8 of `Action`, or None when every hidden place takes the corruption's own action.
-    source: (B, M) int64, the place that output place m reads, -1 where something is inserted; None means
-        m reads m. M may differ from N: swaps, insertions and collapses are all edit maps.
-    altered: (B, N, D) bool cells for feature-axis plans (TERA's frequency bands), or None.
+    source: (B, N) int64, the place whose value each place reads (copies, swaps); None means its own. Places
+        keep their identity: what belongs at place n is still the clean value of n.
+    edit: (B, M) int64, the old place of each place of the edited sequence, -1 inserted, -2 padding; None when
+        the sequence is not edited. `output` is the same decision seen from the M new places.
+    cells: (B, N, D) bool, cells hidden beside the hidden places (TERA's frequency bands), or None.
     extra: further named tensors of a masker, B first (magnitude noise on/off, cluster sizes, ...).
     """
 
@@ -50,7 +52,8 @@ class MaskPlan:
     keep_count: torch.Tensor | None = None
     action: torch.Tensor | None = None
     source: torch.Tensor | None = None
-    altered: torch.Tensor | None = None
+    edit: torch.Tensor | None = None
+    cells: torch.Tensor | None = None
     extra: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
     @staticmethod
@@ -75,6 +78,8 @@ class MaskPlan:
 
         hidden = torch.ones(layout.batch, layout.length, dtype=torch.bool)
         hidden.scatter_(1, order[:, :keep], False)
+        if bool((hidden & ~layout.maskable()).any()):
+            raise PlanError("this order drops padding or special places", hint="use MaskPlan.of_hidden")
         return MaskPlan(layout, hidden, order[:, :keep].contiguous())
 
     @staticmethod
@@ -113,6 +118,17 @@ class MaskPlan:
         free = int(self.layout.maskable().sum())
         return float(self.hidden.sum()) / max(1, free)
 
+    @cached_property
+    def output(self) -> MaskPlan:
+        """The plan over the edited sequence: hidden are the inserted places and what was hidden before.
+
+        The plan itself when nothing is edited, so that what is scored can always ask for ``plan.output``.
+        """
+        if self.edit is None:
+            return self
+        hidden = self.hidden.gather(1, self.edit.clamp_min(0)) & (self.edit >= 0) | (self.edit == -1)
+        return MaskPlan.of_hidden(self.layout.edit(self.edit), hidden)
+
     def complement(self) -> MaskPlan:
         """The plan that keeps what this one hides (CAE's alignment branch); special places stay kept."""
         visible = self.layout.maskable() & ~self.hidden
@@ -134,20 +150,24 @@ class MaskPlan:
         def cut(value: torch.Tensor | None) -> torch.Tensor | None:
             return None if value is None else value[start:stop]
 
+        keep_idx, count = self.keep_idx[start:stop], cut(self.keep_count)
+        if count is not None:  # as if these rows had been planned alone
+            most = int(count.max()) if len(count) else 0
+            keep_idx, count = keep_idx[:, :most], None if bool((count == most).all()) else count
         return MaskPlan(
-            self.layout.rows(start, stop), self.hidden[start:stop], self.keep_idx[start:stop],
-            cut(self.keep_count), cut(self.action), cut(self.source), cut(self.altered),
+            self.layout.rows(start, stop), self.hidden[start:stop], keep_idx, count,
+            cut(self.action), cut(self.source), cut(self.edit), cut(self.cells),
             {name: value[start:stop] for name, value in self.extra.items()},
         )
 
     def split(self) -> dict[str, MaskPlan]:
         """The plans of the joined streams (`Layout.join`), by modality name.
 
-        Edit maps cannot be split; a joint plan with ``source`` raises PlanError.
+        Places that read one another across streams cannot be split: ``source`` or ``edit`` raises PlanError.
         """
         layout = self.layout
-        if layout.modality is None or self.source is not None:
-            raise PlanError("only a plan of joined streams without an edit map can be split")
+        if layout.modality is None or self.source is not None or self.edit is not None:
+            raise PlanError("only a plan of joined streams without copies or edits can be split")
         out: dict[str, MaskPlan] = {}
         start = 0
         for code, name in enumerate(layout.modalities):

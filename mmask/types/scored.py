@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Literal
 
+from mmask.errors import PlanError
+
 if TYPE_CHECKING:
     import torch
 
@@ -34,7 +36,9 @@ class Scored:
         ``pair``: pairs of places or samples; ``pooled``: one value a sample; ``signal``: the raw input.
     index: (S,) int64 into the flattened (B·N) positions, ascending; (S, A) for cells and pairs; None
         means every one.
-    weight: (S,) float, (B, N, D) for cells without an index; None means 1 everywhere.
+    weight: (S,) float, (B, N, D) for cells without an index; None means 1 everywhere. It weighs the numerator
+        and the denominator; a confidence that weighs the numerator alone (LXMERT) is `Target.weight`.
+    Both are known from the plans and the batch, before any forward pass, and so is `count`.
     """
 
     layout: Layout
@@ -44,15 +48,22 @@ class Scored:
 
     @staticmethod
     def hidden(plan: MaskPlan) -> Scored:
-        """Every hidden place, weight 1: the usual case of masked prediction."""
-        return Scored(plan.layout, index=plan.flat_hidden)
+        """Every hidden place of the (edited) sequence, weight 1: the usual case of masked prediction."""
+        return Scored(plan.output.layout, index=plan.output.flat_hidden)
+
+    @staticmethod
+    def cells(plan: MaskPlan) -> Scored:
+        """Every cell of a hidden place, and every hidden cell elsewhere (TERA), as (B, N, D) weights."""
+        if plan.cells is None:
+            raise PlanError("this plan hides places only, no cells", hint="score 'hidden' instead of 'cells'")
+        return Scored(plan.layout, "cell", weight=(plan.cells | plan.hidden[..., None]).float())
 
     @staticmethod
     def valid(layout: Layout) -> Scored:
         """Every place that is not padding (ELECTRA's discriminator)."""
         if layout.valid is None:
             return Scored(layout)
-        return Scored(layout, index=layout.valid.flatten().nonzero().squeeze(1).cpu())
+        return Scored(layout, index=layout.flat_index())
 
     def count(self) -> float:
         """The denominator of a mean over these places: the sum of their weights."""
@@ -60,6 +71,8 @@ class Scored:
             return float(self.weight.sum())
         if self.index is not None:
             return float(len(self.index))
+        if self.unit in ("cell", "pair"):
+            raise PlanError(f"scored {self.unit}s need an index or weights: their number is not the layout's")
         per_sample = {"pooled": 1, "signal": 1}.get(self.unit, self.layout.length)
         return float(self.layout.batch * per_sample)
 
@@ -89,9 +102,10 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The truth at scored places. value: (S, ...), detached unless ``source`` says otherwise.
+    """The truth at scored places. value: (S, ...).
 
-    weight: (S,) float per-place confidence or gate that multiplies the scored weight, or None.
+    weight: (S,) float confidence or gate that multiplies each place's loss but not the denominator, or None.
+    attached: whether gradients flow into ``value``; a network's output is a constant unless this is said.
     extra: what a loss needs beside the value (negatives, candidate sets, patch statistics).
     """
 
@@ -99,4 +113,5 @@ class Target:
     scored: Scored
     source: TargetSource = TargetSource.CLEAN
     weight: torch.Tensor | None = None
+    attached: bool = False
     extra: Mapping[str, torch.Tensor] = field(default_factory=dict)

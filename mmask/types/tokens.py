@@ -41,6 +41,23 @@ class Tokens:
         assert data is not None, "tokens carry values or ids"
         return data
 
+    def pack(self) -> Tokens:
+        """The same tokens without padding, sample after sample. The layout, and every plan, is unchanged."""
+        import torch
+
+        if self.flat:
+            return self
+        offsets = torch.zeros(self.layout.batch + 1, dtype=torch.int32)
+        offsets[1:] = self.layout.lengths().cumsum(0)
+
+        def flatten(value: torch.Tensor | None) -> torch.Tensor | None:
+            return None if value is None else value.flatten(0, 1)[self.layout.flat_index().to(value.device)]
+
+        return Tokens(
+            self.layout, flatten(self.values), flatten(self.ids), offsets.to(self.data.device),
+            flatten(self.replaced),
+        )
+
     def with_data(self, data: torch.Tensor, *, replaced: torch.Tensor | None = None) -> Tokens:
         """The same places with other values (or ids)."""
         name = "values" if self.values is not None else "ids"

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from mmask.errors import PlanError
 from mmask.types.plan import MaskPlan
 from mmask.types.tokens import Tokens
 from mmask.types.visibility import Visibility
-
-if TYPE_CHECKING:
-    import torch
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,16 +16,14 @@ class View:
     """One rendering of the batch: its streams, the plans that made it, who may see whom.
 
     tokens: stream name (usually the modality) -> Tokens. plans: stream name -> the plan applied to it.
-    edited: stream name -> (B, M) int64 edit map (new place -> old place, -1 inserted), when lengths changed.
-    sampled: stream name -> (S,) int64 ids another network drew at the plan's hidden places (ELECTRA).
+    visibility: constraints beside padding, which every encoder reads from the layout itself; a tuple holds
+        one for each layer, first to last.
     """
 
     name: str
     tokens: Mapping[str, Tokens]
     plans: Mapping[str, MaskPlan] = field(default_factory=dict)
-    visibility: Visibility | None = None
-    edited: Mapping[str, torch.Tensor] = field(default_factory=dict)
-    sampled: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    visibility: Visibility | tuple[Visibility, ...] | None = None
 
     def only(self) -> Tokens:
         """The tokens of a view with a single stream."""
@@ -37,10 +31,20 @@ class View:
             raise PlanError(f"view '{self.name}' has streams {sorted(self.tokens)}; name the one to use")
         return next(iter(self.tokens.values()))
 
+    def visible(self, layer: int) -> Visibility:
+        """What layer ``layer`` may see, beside padding."""
+        if isinstance(self.visibility, tuple):
+            if layer >= len(self.visibility):
+                known = len(self.visibility)
+                raise PlanError(f"view '{self.name}' says what {known} layers see; there is a layer {layer}")
+            return self.visibility[layer]
+        return self.visibility or Visibility()
+
     def plan(self, stream: str | None = None) -> MaskPlan:
         """The plan applied to a stream (or to the only one)."""
         if stream is None and len(self.plans) == 1:
             return next(iter(self.plans.values()))
         if stream not in self.plans:
-            raise PlanError(f"view '{self.name}' has no plan for stream '{stream}'; it has {sorted(self.plans)}")
+            known = sorted(self.plans)
+            raise PlanError(f"view '{self.name}' has no plan for stream '{stream}'; it has {known}")
         return self.plans[stream]
