@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from mmask.data.index import ShardIndex
 from mmask.data.select import Filter, Joined, join_indices
 from mmask.data.sidecar import load_or_build
 from mmask.data.store import ShardRef, StoreCache, find_shards, is_remote, local
+from mmask.data.tar import Finding
 from mmask.errors import DataError, SampleError
 from mmask.types import Sample, SampleId
 
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
 
 _INDICES_HELD = 256
 _GAP = 64 << 10  # bytes between two parts of a sample that are cheaper to read than to skip
-_THREADS = 8  # concurrent range requests of one worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,8 @@ class Source:
         self._columns, self._filters = tuple(columns), tuple(filters)
         self._folder, self._files = folder, files
         self._held: OrderedDict[int, tuple[Joined, NDArray[np.int64] | None]] = OrderedDict()
-        self._stores = StoreCache()
+        self._stores, self._lock = StoreCache(), Lock()
+        self.lost: list[tuple[str, Finding]] = []  # (shard, finding) where samples were torn off
         self.remote = any(is_remote(ref.url) for refs in shards for ref in refs)
         self.counts = np.array(self._count_all(), np.int64)
         self._ends = np.cumsum(self.counts)
@@ -73,6 +75,8 @@ class Source:
 
     def _length(self, number: int) -> int:
         joined, rows = self._load(number)
+        torn = [(self.shards[number].name, one) for one in joined.findings if one.kind in ("torn", "header")]
+        self.lost += torn
         return len(joined) if rows is None else len(rows)
 
     def _load(self, number: int) -> tuple[Joined, NDArray[np.int64] | None]:
@@ -89,14 +93,15 @@ class Source:
 
     def index(self, number: int) -> tuple[Joined, NDArray[np.int64] | None]:
         """A shard's index and the rows its filters keep (None: all)."""
-        found = self._held.get(number)
-        if found is None:
-            found = self._held[number] = self._load(number)
-            if len(self._held) > _INDICES_HELD:
-                self._held.popitem(last=False)
-        else:
-            self._held.move_to_end(number)
-        return found
+        with self._lock:
+            found = self._held.get(number)
+            if found is None:
+                found = self._held[number] = self._load(number)
+                if len(self._held) > _INDICES_HELD:
+                    self._held.popitem(last=False)
+            else:
+                self._held.move_to_end(number)
+            return found
 
     def locate(self, stored: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Stored positions (n,) -> shard numbers and rows in their (unfiltered) index, both (n,)."""
@@ -166,8 +171,16 @@ class Source:
         """All samples, in stored order."""
         return (self.read(stored) for stored in range(len(self)))
 
+    def reopen(self) -> None:
+        """Forget open files and connections (after a fork)."""
+        self._stores, self._lock = StoreCache(), Lock()
+
     def __getstate__(self) -> dict[str, Any]:  # a worker loads what it needs itself
-        return {**self.__dict__, "_held": OrderedDict()}
+        return {**self.__dict__, "_held": OrderedDict(), "_lock": None, "_stores": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.reopen()
 
 
 def open_source(
