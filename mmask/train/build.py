@@ -26,6 +26,7 @@ class Builder(Protocol):
 
 def build_model(recipe: Recipe, host: Builder) -> MaskedModel:
     """The model of a recipe, initialised under the caller's random state."""
+    _check_names(recipe)
     tokenizers = {n: host.build("tokenizer", s, where=f"tokenize.{n}") for n, s in recipe.tokenize.items()}
     networks: dict[str, nn.Module] = {}
     for name, section in recipe.networks.items():
@@ -49,6 +50,14 @@ def build_model(recipe: Recipe, host: Builder) -> MaskedModel:
         emas=emas,
         program=_program(recipe),
     )
+
+
+def _check_names(recipe: Recipe) -> None:
+    """torch keeps networks and objectives as attributes, so names such as ``values`` or ``a.b`` are taken."""
+    for section, table in (("networks", recipe.networks), ("objectives", recipe.objectives)):
+        for name in table:
+            if not name or "." in name or hasattr(nn.ModuleDict, name):
+                raise RecipeError(f"{section}.{name}: torch keeps this name for itself", hint="choose another")
 
 
 def _program(recipe: Recipe) -> Program:
@@ -84,16 +93,16 @@ def _masker(where: str, spec: Spec, host: Builder, tokenizers: Mapping[str, Any]
     unknown = [stream for stream in streams if stream not in tokenizers]
     if unknown:
         raise RecipeError(f"{where}.on names stream '{unknown[0]}'; the recipe has {sorted(tokenizers)}")
-    return PlanMaker(_build_masker(spec.use, options, host, where), streams)
+    return PlanMaker(_build_masker(where, spec.use, options, host), streams)
 
 
-def _build_masker(name: str, options: dict[str, Any], host: Builder, where: str) -> Any:
+def _build_masker(where: str, name: str, options: dict[str, Any], host: Builder) -> Any:
     """A masker, after the maskers that its options name (``spatial = {use = "random"}``)."""
     plain, inner = {}, {}
     for key, value in options.items():
         if isinstance(value, Spec) or (isinstance(value, Mapping) and "use" in value):
             spec = Spec.model_validate(value)
-            inner[key] = _build_masker(spec.use, spec.options(), host, f"{where}.{key}")
+            inner[key] = _build_masker(f"{where}.{key}", spec.use, spec.options(), host)
         else:
             plain[key] = value
     return host.build("masker", Spec.model_validate({"use": name, **plain}), where=where, **inner)
