@@ -129,9 +129,15 @@ def write_shard(plan: ShardPlan, packer: Packer, out: Path, classes: Sequence[st
 
 
 def sample_parts(row: Row, packer: Packer, classes: Sequence[str] = ()) -> dict[str, bytes]:
-    """What is stored for a row: the packer's parts, and its columns as ``cls``, ``txt`` and ``json``."""
+    """What is stored for a row: the packer's parts, and its columns as ``cls``, ``txt`` and ``json``.
+
+    Columns of bytes are for the packer alone. Raises DataError.
+    """
     parts = dict(packer(row.path, row.columns))
-    rest = {name: value for name, value in row.columns.items() if value not in (None, "")}
+    rest = {
+        name: value for name, value in row.columns.items()
+        if value not in (None, "") and not isinstance(value, bytes)
+    }
     label, caption = rest.pop("label", None), rest.pop("caption", None)
     if label is not None and "cls" not in parts:
         number = classes.index(str(label)) if classes else int(label)
