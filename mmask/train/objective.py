@@ -10,7 +10,7 @@ from torch import nn
 
 from mmask.errors import PlanError
 from mmask.protocols import Head, Loss, Plans, Scene, TargetMaker
-from mmask.types import Losses, Prediction, Scored
+from mmask.types import Layout, Losses, Prediction, Scored
 
 
 class MaskedObjective(nn.Module):
@@ -43,6 +43,8 @@ class MaskedObjective(nn.Module):
             if self.scored_at == "hidden":
                 return Scored.hidden(plan)
             return Scored.cells(plan)
+        if self.scored_at == "pooled":
+            return Scored(Layout(len(plans.batch), 1), "pooled")
         if self.plan is None:
             layout = plans.layout(self.stream)
         else:
