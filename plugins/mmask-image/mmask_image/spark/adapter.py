@@ -62,8 +62,11 @@ class SparseNet(nn.Module):
             return self._run(x, self._apply_dense)
         if self.form == "dense":
             return self._run(clean(x, cells, last=False), self._masked(cells))
-        maps = self._run(cells.tiles(x), self._tiled(cells))
-        return tuple(cells.dense(tiles) for tiles in maps)
+        return self.forward_tiles(cells.tiles(x), cells)
+
+    def forward_tiles(self, tiles: Tensor, cells: Cells) -> tuple[Tensor, ...]:
+        """As `forward`, from the visible tiles of the picture alone. tiles: (V, C, cell, cell)."""
+        return tuple(cells.dense(made) for made in self._run(tiles, self._tiled(cells)))
 
     def idle(self) -> list[str]:
         """Names of parameters that no map depends on (those of a classifier)."""

@@ -142,6 +142,7 @@ def cut(dense: Tensor, index: Tensor, grid: tuple[int, int]) -> Tensor:
 def paste(tiles: Tensor, index: Tensor, batch: int, grid: tuple[int, int]) -> Tensor:
     """(B, C, gh·t, gw·t): zeros, with the tiles at ``index``."""
     (_, channels, t, _), (gh, gw) = tiles.shape, grid
-    dense = tiles.new_zeros(batch, channels, gh, t, gw, t)
-    dense.permute(0, 2, 4, 1, 3, 5)[index // (gh * gw), index // gw % gh, index % gw] = tiles
-    return dense.view(batch, channels, gh * t, gw * t)
+    dense = tiles.new_zeros(batch, channels, gh * t, gw * t)
+    mesh = dense.view(batch, channels, gh, t, gw, t).permute(0, 2, 4, 1, 3, 5)
+    mesh[index // (gh * gw), index // gw % gh, index % gw] = tiles
+    return dense

@@ -22,6 +22,7 @@ from torchvision.ops.misc import FrozenBatchNorm2d, Permute
 
 from mmask_image.spark.cells import Cells
 from mmask_image.spark.halo import halo
+from mmask_image.spark.sync import SyncNorm
 from mmask_image.spark.window import Window
 
 Layer = Callable[[Any, Tensor, Cells, bool], Tensor]
@@ -138,6 +139,7 @@ RULES: Mapping[type, Rule] = MappingProxyType({
     nn.AvgPool2d: Rule(_mean_tiles, _mean_dense, _check_pool),
     nn.BatchNorm2d: _BATCH,
     nn.SyncBatchNorm: _BATCH,
+    SyncNorm: _BATCH,
     FrozenBatchNorm2d: _POINT,
     nn.LayerNorm: _POINT,  # of channels that come last
     LayerNorm: _POINT,
