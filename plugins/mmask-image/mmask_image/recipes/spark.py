@@ -86,7 +86,7 @@ _DEMO_TINY: dict[str, Any] = {
     "data.decode.image.size": 64,
     "data.batch_size": 64,
     "tokenize.image.image_size": 64,
-    "objectives.pixels.head.width": 128,
+    "objectives.pixels.head.width": 64,
     "optim.lr": 6e-3,
     "schedule.steps": 300,
     "schedule.warmup_steps": 20,
@@ -129,9 +129,9 @@ def spark_resnet_tiny() -> Recipe:
     """Not in the paper: a narrow ResNet-18 with a stem for small pictures; maps at strides 2, 4, 8."""
     return spark(
         "spark-resnet-tiny", "SparK, a narrow ResNet-18 for small pictures", net="resnet18", norm="bn",
-        beta2=0.95, drop_path=0.0, image_size=64, cell=8, width=256,
+        beta2=0.95, drop_path=0.0, image_size=64, cell=8, width=128,
         network={"stem": "small", "maps": ("layer2", "layer3", "layer4"),
-                 "options": {"channels": (32, 64, 128, 256), "layers": (1, 1, 2, 2)}},
+                 "options": {"channels": (16, 32, 64, 128), "layers": (1, 1, 2, 2)}},
         demo=_DEMO_TINY,
     )
 
@@ -140,8 +140,8 @@ def spark_convnext_tiny() -> Recipe:
     """Not in the paper: a narrow ConvNeXt that starts at the pixels; maps at strides 2, 4, 8."""
     return spark(
         "spark-convnext-tiny", "SparK, a narrow ConvNeXt for small pictures", net="convnext_tiny", norm="ln",
-        beta2=0.999, drop_path=0.0, image_size=64, cell=8, width=256,
+        beta2=0.999, drop_path=0.0, image_size=64, cell=8, width=128,
         network={"maps": ("stages.1", "stages.2", "stages.3"),
-                 "options": {"patch_size": 1, "depths": (1, 1, 2, 1), "dims": (24, 48, 96, 192)}},
+                 "options": {"patch_size": 1, "depths": (1, 1, 2, 1), "dims": (16, 32, 64, 128)}},
         demo=_DEMO_TINY,
     )

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from mmask.api import RecipeError
 from mmask_image.spark.cells import Cells
 from mmask_image.spark.rules import RULES, Rule, clean
-from mmask_image.spark.steps import Ref, Step, read_steps, refused
+from mmask_image.spark.steps import Ref, Step, names, read_steps, refused
 
 Form = Literal["tiles", "dense"]
 _PROBE = 256  # input side for reading strides; a multiple of every stride in use
@@ -128,15 +128,22 @@ class SparseNet(nn.Module):
     def _probe(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Channels and strides of the maps, from shapes alone (meta tensors)."""
         shapes: dict[str, torch.Size] = {}
+        labels = {step.name: step.target for step in self.steps if isinstance(step.target, str)}
+        constants: set[str] = set()
 
         def look(step: Step, args: Any, kwargs: Any) -> Any:
-            _check_constants(step, args)
+            given = names(step.args) | names(step.kwargs)
+            if given <= constants and step.kind != "layer":
+                constants.add(step.name)
+            else:
+                for name in given & constants:
+                    check_constant(step, labels.get(name, name), tuple(shapes[name]))
             out = self._apply_dense(step, args, kwargs)
             shapes[step.name] = out.shape
             return out
 
-        with _Meta(self.net) as first, torch.no_grad():
-            self._run(torch.empty(1, first, _PROBE, _PROBE, device="meta"), look)
+        with _Meta(self.net) as (channels, dtype), torch.no_grad():
+            self._run(torch.empty(1, channels, _PROBE, _PROBE, device="meta", dtype=dtype), look)
         made = [shapes[name] for name in self.wanted]
         strides = tuple(_PROBE // shape[-1] for shape in made)
         bad = [path for path, shape in zip(self.maps, made, strict=True) if len(shape) != 4]
@@ -151,16 +158,19 @@ class _Meta:
     def __init__(self, net: nn.Module) -> None:
         self.net = net
 
-    def __enter__(self) -> int:
-        """-> input channels."""
+    def __enter__(self) -> tuple[int, torch.dtype]:
+        """-> input channels and type."""
         tensors = {**dict(self.net.named_parameters()), **dict(self.net.named_buffers())}
         self.modes = [(module, module.training) for module in self.net.modules()]
         self.net.eval()
-        self.swap = torch.nn.utils.stateless._reparametrize_module(  # noqa: SLF001
+        self.swap = torch.nn.utils.stateless._reparametrize_module(
             self.net, {name: value.detach().to("meta") for name, value in tensors.items()}
         )
         self.swap.__enter__()
-        return next(m.in_channels for m in self.net.modules() if isinstance(m, nn.Conv2d))
+        first = next((m for m in self.net.modules() if isinstance(m, nn.Conv2d)), None)
+        if first is None:
+            raise RecipeError(f"a {type(self.net).__name__} without convolutions has no maps")
+        return first.in_channels, first.weight.dtype
 
     def __exit__(self, *error: Any) -> None:
         self.swap.__exit__(*error)
@@ -202,18 +212,9 @@ def _fill(value: Any, values: Mapping[str, Any]) -> Any:
     return value
 
 
-def _check_constants(step: Step, args: Any) -> None:
-    """A constant that differs between positions cannot be used on tiles."""
-    shapes = [tuple(arg.shape) for arg in args if isinstance(arg, Tensor)] if step.kind == "call" else []
-    whole = max(shapes, key=len, default=())
-    if len(whole) != 4:
-        return
-    for shape in shapes:
-        full = (1,) * (4 - len(shape)) + shape
-        spatial = full[1:3] if step.last else full[2:]
-        if len(shape) < 4 and spatial != (1, 1) or full[0] == 1 and spatial not in ((1, 1), _spatial(whole, step)):
-            raise refused(step.name, "constant", f"a constant of shape {shape} differs between positions")
-
-
-def _spatial(shape: tuple[int, ...], step: Step) -> tuple[int, ...]:
-    return shape[1:3] if step.last else shape[2:]
+def check_constant(step: Step, name: str, shape: tuple[int, ...]) -> None:
+    """A constant may differ between channels; one that differs between positions means nothing on tiles."""
+    full = (1,) * (4 - len(shape)) + shape
+    beside = full[:3] if step.last else (full[0], *full[2:])
+    if len(full) > 4 or beside != (1, 1, 1):
+        raise refused(name, "constant", f"its shape {shape} differs between samples or positions")

@@ -21,6 +21,6 @@ class Blank:
         """Tokens of the same layout."""
         tokens = view.tokens[stream]
         if tokens.values is None or tokens.flat:
-            raise RecipeError("corruption 'blank' needs padded tokens of pixels, not ids and not a flat batch")
+            raise RecipeError("corruption 'blank' needs padded tokens of pixels, not ids or a flat batch")
         hidden = plan.hidden.to(tokens.values.device, non_blocking=True)
         return tokens.with_data(torch.where(hidden[:, :, None], tokens.values.new_zeros(()), tokens.values))

@@ -76,7 +76,7 @@ class Cells:
         return wide.unsqueeze(3 if last else 1)
 
     def side(self, height: int) -> int:
-        """Positions of a tile's side in a map of this height. Raises PlanError when it does not fit the grid."""
+        """Positions of a tile's side in a map of this height. Raises PlanError when it does not fit."""
         if height % self.grid[0]:
             raise PlanError(f"a map of {height} rows does not fit a grid of {self.grid[0]} rows of cells")
         return height // self.grid[0]

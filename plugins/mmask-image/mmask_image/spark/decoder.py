@@ -1,4 +1,4 @@
-"""LightDecoder: up-sampling blocks from the coarsest map to the pixels, with skips added (Tian et al. 2023)."""
+"""LightDecoder: up-sampling blocks from the coarsest map to pixels, with skips added (Tian et al. 2023)."""
 
 from __future__ import annotations
 

@@ -41,7 +41,8 @@ class ConvEncoder(SparseNet):
                 f"a cell of {name} is {self.cell}x{self.cell} pixels, the tokenizer cuts patches of"
                 f" {'x'.join(map(str, tokenizer.patch))}", hint=f"set tokenize.image.size = {self.cell}",
             )
-        self.patch, self.grid, self.in_chans = tuple(tokenizer.patch), tuple(tokenizer.grid), tokenizer.in_chans
+        self.patch, self.grid = tuple(tokenizer.patch), tuple(tokenizer.grid)
+        self.in_chans = int(tokenizer.in_chans)
         idle = set(self.idle())
         for label, param in self.net.named_parameters():
             param.requires_grad_(label not in idle)
@@ -56,7 +57,9 @@ class ConvEncoder(SparseNet):
         """Tokens in front of the places: none."""
         return 0
 
-    def forward(self, view: View, *, taps: Sequence[str] = ()) -> Encoded:  # type: ignore[override]
+    def forward(  # type: ignore[override]  # an encoder takes a view, a SparseNet a picture
+        self, view: View, *, taps: Sequence[str] = ()
+    ) -> Encoded:
         """The maps of the view's plan, 0 at hidden cells; of a view without a plan, the dense network's.
 
         ``state`` is the coarsest map as (B, N, width), and ``pooled`` its mean over visible cells, made in
@@ -84,8 +87,8 @@ class ConvEncoder(SparseNet):
             )
         values = values.to(next(self.net.parameters()).dtype)
         if cells is None or self.form == "dense":
-            return super().forward(unpatchify(values, cells.grid if cells else self._grid(tokens), self.patch,
-                                              self.in_chans), cells)
+            grid = self._grid(tokens)
+            return super().forward(unpatchify(values, grid, self.patch, self.in_chans), cells)
         seen = values.flatten(0, 1).index_select(0, cells.index)
         tiles = seen.view(len(seen), *self.patch, self.in_chans).permute(0, 3, 1, 2)
         return self.forward_tiles(tiles.contiguous(), cells)

@@ -29,7 +29,9 @@ class Halo(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, tiles: Tensor, near: Tensor, low: int, high: int, value: float) -> Tensor:
+    def forward(  # noqa: PLR0917  # autograd passes by position
+        ctx: Any, tiles: Tensor, near: Tensor, low: int, high: int, value: float
+    ) -> Tensor:
         """See `halo`."""
         ctx.save_for_backward(near)
         ctx.rim, t = (low, high), tiles.shape[-1]
@@ -51,7 +53,8 @@ class Halo(torch.autograd.Function):
         for k, (dy, dx) in enumerate(AROUND):
             taken = grad[:, :, _place(dy, t, low, high), _place(dx, t, low, high)]
             if taken.numel():
-                own[:, :, _source(dy, t, low, high), _source(dx, t, low, high)] += _pick(taken, near[7 - k], 0.0)
+                back = _pick(taken, near[7 - k], 0.0)
+                own[:, :, _source(dy, t, low, high), _source(dx, t, low, high)] += back
         return own, None, None, None, None
 
 

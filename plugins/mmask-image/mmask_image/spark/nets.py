@@ -55,7 +55,7 @@ def _torchvision(name: str, in_chans: int, drop_path: float, options: dict[str, 
     if name not in known:
         raise RecipeError(f"torchvision has no model '{name}'{did_you_mean(name, known)}")
     if in_chans != 3:
-        raise RecipeError(f"torchvision's networks take 3 channels, not {in_chans}", hint="use source = 'timm'")
+        raise RecipeError(f"torchvision's networks take 3 channels, not {in_chans}", hint="use source=timm")
     if drop_path:
         options = {"stochastic_depth_prob": drop_path, **options}
     net = models.get_model(name, weights=None, **options)

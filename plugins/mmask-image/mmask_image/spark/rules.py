@@ -149,8 +149,8 @@ RULES: Mapping[type, Rule] = MappingProxyType({
     Permute: replace(_ZERO, turns=True),
     DropPath: _DROP,
     StochasticDepth: replace(_DROP, check=_check_depth),
-    **dict.fromkeys((nn.Identity, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Mish,
-                     nn.Hardswish, nn.Tanh, nn.Dropout), _ZERO),
+    **dict.fromkeys((nn.Identity, nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.GELU, nn.SiLU,
+                     nn.Mish, nn.Hardswish, nn.Tanh, nn.Dropout), _ZERO),
     **dict.fromkeys((nn.Sigmoid, nn.Hardsigmoid), _POINT),
 })
 """Layer type -> rule. Exact types: a subclass that changes ``forward`` needs its own."""

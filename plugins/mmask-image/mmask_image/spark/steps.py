@@ -101,8 +101,8 @@ class _Tracer(fx.Tracer):
 REFUSED: Mapping[str, str] = {
     **dict.fromkeys(("GroupNorm", "GroupNorm1", "InstanceNorm2d", "GroupNormAct"),
                     "its statistics run over all positions of a sample, hidden ones included"),
-    **dict.fromkeys(("AdaptiveAvgPool2d", "AdaptiveMaxPool2d", "SelectAdaptivePool2d", "FastAdaptiveAvgPool2d"),
-                    "global pooling averages over hidden cells"),
+    **dict.fromkeys(("AdaptiveAvgPool2d", "AdaptiveMaxPool2d", "SelectAdaptivePool2d",
+                     "FastAdaptiveAvgPool2d"), "global pooling averages over hidden cells"),
     **dict.fromkeys(("SEModule", "SqueezeExcite", "SqueezeExcitation", "EffectiveSEModule", "EcaModule",
                      "CbamModule", "GlobalContext", "GatherExcite"),
                     "its gate is computed by pooling over all positions, hidden ones included"),
@@ -179,7 +179,7 @@ def _read(net: nn.Module, node: fx.Node, known: Mapping[str, _Kind], tracer: _Tr
         step = "constant" if node.op == "get_attr" else _KINDS.get(node.op, "constant")
         return Step(node.name, step, node.target, args, kwargs, False), _Kind(False)
     if node.op == "call_module":
-        return _layer(net, node, tracer, args, kwargs, last)
+        return _layer(net, node, tracer, last)
     makes_last, cleans = _function(node, inputs, last, path, kind)
     return (
         Step(node.name, _KINDS[node.op], node.target, args, kwargs, last, cleans), _Kind(True, makes_last)
@@ -189,10 +189,8 @@ def _read(net: nn.Module, node: fx.Node, known: Mapping[str, _Kind], tracer: _Tr
 _KINDS = {"call_function": "call", "call_method": "method", "call_module": "layer"}
 
 
-def _layer(
-    net: nn.Module, node: fx.Node, tracer: _Tracer, args: Any, kwargs: Any, last: bool
-) -> tuple[Step, _Kind]:
-    path = str(node.target)
+def _layer(net: nn.Module, node: fx.Node, tracer: _Tracer, last: bool) -> tuple[Step, _Kind]:
+    path, args = str(node.target), _refs(node.args)
     module = net.get_submodule(path)
     kind = type(module).__name__
     rule = tracer.rules.get(type(module))
@@ -201,14 +199,14 @@ def _layer(
     fault = rule.check(module)
     if fault is not None:
         raise refused(path, kind, fault)
-    if len(args) != 1 or kwargs:
+    if len(args) != 1 or node.kwargs:
         raise refused(path, kind, "it is called with more than one argument")
     makes_last = last
     if rule.turns:
         makes_last = _turned(tuple(module.dims), last, path, kind)  # type: ignore[arg-type]
     elif last and hasattr(module, "kernel_size"):
         raise refused(path, kind, "it looks for neighbours in a map whose channels come last")
-    return Step(node.name, "layer", path, args, kwargs, last), _Kind(True, makes_last)
+    return Step(node.name, "layer", path, args, {}, last), _Kind(True, makes_last)
 
 
 def _function(

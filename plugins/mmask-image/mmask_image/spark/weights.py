@@ -88,7 +88,8 @@ def parts(model: nn.Module) -> tuple[Any, SparkHead | None]:
     """
     encoder: Any = model.encoder if hasattr(model, "networks") else model
     if not hasattr(encoder, "net") or not hasattr(encoder, "idle"):
-        raise CheckpointError(f"SparK's weights are of a convolutional network, not of a {type(encoder).__name__}")
+        kind = type(encoder).__name__
+        raise CheckpointError(f"SparK's weights are of a convolutional network, not of a {kind}")
     if encoder is model:
         return encoder, None
     heads = [module for module in model.objectives.modules() if isinstance(module, SparkHead)]
