@@ -66,6 +66,7 @@ class SparseNet(nn.Module):
 
     def forward_tiles(self, tiles: Tensor, cells: Cells) -> tuple[Tensor, ...]:
         """As `forward`, from the visible tiles of the picture alone. tiles: (V, C, cell, cell)."""
+        tiles = tiles.contiguous(memory_format=torch.channels_last)
         return tuple(cells.dense(made) for made in self._run(tiles, self._tiled(cells)))
 
     def idle(self) -> list[str]:

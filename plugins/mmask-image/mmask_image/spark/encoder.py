@@ -91,7 +91,7 @@ class ConvEncoder(SparseNet):
             return super().forward(unpatchify(values, grid, self.patch, self.in_chans), cells)
         seen = values.flatten(0, 1).index_select(0, cells.index)
         tiles = seen.view(len(seen), *self.patch, self.in_chans).permute(0, 3, 1, 2)
-        return self.forward_tiles(tiles.contiguous(), cells)
+        return self.forward_tiles(tiles, cells)
 
     def _grid(self, tokens: Tokens) -> tuple[int, ...]:
         if tokens.layout.grid is None:

@@ -36,7 +36,10 @@ class Halo(torch.autograd.Function):
         ctx.save_for_backward(near)
         ctx.rim, t = (low, high), tiles.shape[-1]
         size = low + t + high
-        out = tiles.new_empty(len(tiles), tiles.shape[1], size, size)
+        kind = torch.channels_last if _last(tiles) else torch.contiguous_format
+        out = torch.empty(
+            len(tiles), tiles.shape[1], size, size, dtype=tiles.dtype, device=tiles.device, memory_format=kind
+        )
         out[:, :, low : low + t, low : low + t] = tiles
         for k, (dy, dx) in enumerate(AROUND):
             theirs = tiles[:, :, _source(dy, t, low, high), _source(dx, t, low, high)]
@@ -49,13 +52,19 @@ class Halo(torch.autograd.Function):
         """The centre, plus what the neighbours took."""
         (near,), (low, high) = ctx.saved_tensors, ctx.rim
         t = grad.shape[-1] - low - high
-        own = grad[:, :, low : low + t, low : low + t].clone(memory_format=torch.contiguous_format)
+        kind = torch.channels_last if _last(grad) else torch.contiguous_format
+        own = grad[:, :, low : low + t, low : low + t].clone(memory_format=kind)
         for k, (dy, dx) in enumerate(AROUND):
             taken = grad[:, :, _place(dy, t, low, high), _place(dx, t, low, high)]
             if taken.numel():
                 back = _pick(taken, near[7 - k], 0.0)
                 own[:, :, _source(dy, t, low, high), _source(dx, t, low, high)] += back
         return own, None, None, None, None
+
+
+def _last(x: Tensor) -> bool:
+    """Whether channels come last in memory."""
+    return x.is_contiguous(memory_format=torch.channels_last)
 
 
 def _pick(strips: Tensor, near: Tensor, value: float) -> Tensor:

@@ -63,6 +63,9 @@ def _conv_tiles(module: nn.Conv2d, x: Tensor, cells: Cells, last: bool) -> Tenso
     if max(window.reach) > x.shape[-1]:  # windows wider than tiles: the whole map costs less than the overlap
         return cells.tiles(module(cells.dense(x)))
     x = halo(x, cells, *window.reach)
+    if module.groups == 1 and tuple(x.shape[2:]) == tuple(module.weight.shape[2:]):
+        # one window a tile: a matrix product, three times as fast on a CPU as the convolution it is
+        return F.linear(x.flatten(1), module.weight.flatten(1), module.bias)[:, :, None, None]
     return F.conv2d(x, module.weight, module.bias, module.stride, 0, module.dilation, module.groups)
 
 
@@ -100,7 +103,7 @@ def _batch_norm_dense(module: nn.Module, x: Tensor, cells: Cells, last: bool) ->
     rows = module(x.permute(0, 2, 3, 1)[seen][:, :, None, None])
     out = x.new_zeros(x.shape[0], *x.shape[2:], x.shape[1], dtype=rows.dtype)
     out[seen] = rows[:, :, 0, 0]
-    return out.permute(0, 3, 1, 2)
+    return out.permute(0, 3, 1, 2).contiguous()
 
 
 def _drop_path_tiles(module: nn.Module, x: Tensor, cells: Cells, last: bool) -> Tensor:
