@@ -204,7 +204,7 @@ def _mean_size(rows: Sequence[Row], packer: Packer) -> float:
 
 def _fingerprint(plans: Sequence[ShardPlan], packer: Packer, classes: Sequence[str]) -> str:
     """A hash of all that decides what is written, but the contents of the files."""
-    state = hashlib.blake2b(repr((sorted(vars(packer).items()) if hasattr(packer, "__dict__") else "")).encode())
+    state = hashlib.blake2b(repr(sorted(vars(packer).items()) if hasattr(packer, "__dict__") else "").encode())
     state.update(repr(tuple(classes)).encode())
     for plan in plans:
         state.update(plan.name.encode())

@@ -60,6 +60,15 @@ def _check_names(recipe: Recipe) -> None:
                 raise RecipeError(f"{section}.{name}: torch keeps this name for itself", hint="choose another")
 
 
+def build_planner(recipe: Recipe, host: Builder) -> MaskedModel:
+    """Tokenizers and maskers alone: enough for `MaskedModel.draw`, without a network."""
+    tokenizers = {n: host.build("tokenizer", s, where=f"tokenize.{n}") for n, s in recipe.tokenize.items()}
+    return MaskedModel(
+        tokenizers=tokenizers, maskers=_maskers(recipe, host, tokenizers), views={}, networks={}, objectives={},
+        seed=recipe.train.seed,
+    )
+
+
 def _program(recipe: Recipe) -> Program:
     tasks = {n: Task(tuple(t.objectives), t.ratio, t.every) for n, t in recipe.program.tasks.items()}
     return Program(recipe.program.draw, tasks)
@@ -93,16 +102,16 @@ def _masker(where: str, spec: Spec, host: Builder, tokenizers: Mapping[str, Any]
     unknown = [stream for stream in streams if stream not in tokenizers]
     if unknown:
         raise RecipeError(f"{where}.on names stream '{unknown[0]}'; the recipe has {sorted(tokenizers)}")
-    return PlanMaker(_build_masker(where, spec.use, options, host), streams)
+    return PlanMaker(_build_masker(spec.use, options, host, where), streams)
 
 
-def _build_masker(where: str, name: str, options: dict[str, Any], host: Builder) -> Any:
+def _build_masker(name: str, options: dict[str, Any], host: Builder, where: str) -> Any:
     """A masker, after the maskers that its options name (``spatial = {use = "random"}``)."""
     plain, inner = {}, {}
     for key, value in options.items():
         if isinstance(value, Spec) or (isinstance(value, Mapping) and "use" in value):
             spec = Spec.model_validate(value)
-            inner[key] = _build_masker(f"{where}.{key}", spec.use, spec.options(), host)
+            inner[key] = _build_masker(spec.use, spec.options(), host, f"{where}.{key}")
         else:
             plain[key] = value
     return host.build("masker", Spec.model_validate({"use": name, **plain}), where=where, **inner)

@@ -39,7 +39,7 @@ from mmask.train.reader import Reader
 from mmask.train.schedule import course
 from mmask.train.seed import init_scope
 from mmask.train.signals import Signals
-from mmask.train.stamp import START
+from mmask.train.stamp import START, StampFile
 from mmask.train.step import Stepper
 from mmask.train.validate import Validation
 from mmask.train.weights import init_model, init_network
@@ -176,6 +176,7 @@ class _Run:
         step = checkpoint.step if checkpoint else 0
         if self.ranks.first:
             MetricsFile(self.folder.metrics).cut(step)
+            StampFile(self.folder.stamps).cut(step)
             cut_ledger(self.folder.ledger, checkpoint.state["position"] if checkpoint else 0)
             self.folder.write_env(
                 step=step, world=self.ranks.world, device=str(self.device), changed=self.changed
@@ -254,7 +255,8 @@ class _Run:
             ),
             book, self.ranks, self.signals, save=lambda: self._save(loop),
             validate=lambda: self._validate(validation, average),
-            draw=lambda step: self._draw(health, step), done=done, stamps=stamps, saved=done if checkpoint else -1,
+            draw=lambda step: self._draw(health, step),
+            trail=StampFile(self.folder.stamps, writes=self.ranks.first), done=done, stamps=stamps, saved=done if checkpoint else -1,
         )
         return loop
 

@@ -71,7 +71,7 @@ def batch_of(size, length=16, seed=0, **fields):
     )
 
 
-@pytest.fixture()
+@pytest.fixture
 def tiny():
     torch.manual_seed(0)
     return SimpleNamespace(

@@ -15,7 +15,7 @@ from torch import nn
 from mmask.mask.random import RandomMasker
 from mmask.train.model import MaskedModel, PlanMaker, ViewMaker
 from mmask.train.objective import MaskedObjective
-from mmask.types import Action, Encoded, Scored, Target, TargetSource
+from mmask.types import Action, Encoded, MaskPlan, Prediction, Scored, Target, TargetSource
 
 
 class Chosen:
@@ -78,8 +78,6 @@ class VocabularyHead(nn.Module):
         self.bias = nn.Parameter(torch.zeros(table.num_embeddings))
 
     def forward(self, encoded, scored):
-        from mmask.types import Prediction
-
         return Prediction(self.down(encoded.at(scored)) @ self.table.weight.T + self.bias, scored)
 
 
@@ -89,8 +87,6 @@ class OneLogit(nn.Module):
         self.linear = nn.Linear(width, 1)
 
     def forward(self, encoded, scored):
-        from mmask.types import Prediction
-
         return Prediction(self.linear(encoded.at(scored)).squeeze(-1), scored)
 
 
@@ -202,9 +198,8 @@ def test_the_table_is_still_shared_after_a_reload(tiny):
 
 def test_a_batch_without_a_chosen_place_loses_exactly_nothing_and_touches_its_parameters(tiny):
     model, batch = electra(tiny), tiny.batch(2)
-    from mmask.types import MaskPlan
-
-    nothing = replace(MaskPlan.nothing(tiny.Words().layout(batch)), action=torch.zeros(2, 16, dtype=torch.uint8))
+    action = torch.zeros(2, 16, dtype=torch.uint8)
+    nothing = replace(MaskPlan.nothing(tiny.Words().layout(batch)), action=action)
     losses = model(batch, {"chosen": nothing})
     assert losses["mlm"].item() == 0.0
     losses["mlm"].backward()

@@ -1,8 +1,8 @@
 """MCL (Chen et al. 2023) said with the types, in miniature.
 
-Three courses corrupt one text: replaced, swapped and inserted words. A generator fills the chosen slots of each,
-a discriminator judges every token. Then the generator meets its own mistakes again: a second pass hides the
-slots where its first answer was wrong.
+Three courses corrupt one text: replaced, swapped and inserted words. A generator fills the chosen slots of
+each, a discriminator judges every token. Then the generator meets its own mistakes again: a second pass hides
+the slots where its first answer was wrong.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ class Insert:
         after = SHARE.plan(layout, keys).hidden
         rows = []
         for row in range(layout.batch):
-            places = [m for n in range(int(layout.lengths()[row])) for m in ((n, -1) if after[row, n] else (n,))]
-            rows.append(places[: self.longest])
+            old = range(int(layout.lengths()[row]))
+            rows.append([m for n in old for m in ((n, -1) if after[row, n] else (n,))][: self.longest])
         width = max(map(len, rows))
         edit = torch.tensor([row + [-2] * (width - len(row)) for row in rows])
         return replace(MaskPlan.nothing(layout), edit=edit)
@@ -87,8 +87,8 @@ class Answered(nn.Module):
     def __call__(self, view, stream, plan, scene):
         scored, tokens = Scored.hidden(plan), view.tokens[stream]
         logits = self.head(scene.encode("generator", self.asked), scored).value.detach().double()
-        u = scored.take(torch.from_numpy(scene.keys.of_view(view.name).uniform("answer", plan.output.layout.length)))
-        drawn = torch.searchsorted(logits.softmax(-1).cumsum(-1), u[:, None]).squeeze(1)
+        u = torch.from_numpy(scene.keys.of_view(view.name).uniform("answer", plan.output.layout.length))
+        drawn = torch.searchsorted(logits.softmax(-1).cumsum(-1), scored.take(u)[:, None]).squeeze(1)
         ids = tokens.ids.clone()
         ids.view(-1)[scored.index] = drawn.clamp_max(logits.shape[1] - 1)
         return tokens.with_data(ids)

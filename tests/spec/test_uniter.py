@@ -6,6 +6,8 @@ swaps the image within a pair of neighbours.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -253,11 +255,11 @@ def test_a_hidden_feature_reaches_nothing_the_network_sees(tiny):
     plans = model.draw(batch)
     hidden = plans.plan("regions").hidden
     changed = batch.with_field("regions", batch["regions"] + 9.0 * hidden[..., None])
-    before = model.scene(batch, plans).encode("encoder", "mrm").stream("image").places
-    from dataclasses import replace
-
-    after = model.scene(changed, replace(plans, batch=changed)).encode("encoder", "mrm").stream("image").places
-    assert torch.equal(before, after)
+    states = [
+        model.scene(b, replace(plans, batch=b)).encode("encoder", "mrm").stream("image").places
+        for b in (batch, changed)
+    ]
+    assert torch.equal(*states)
 
 
 def test_matching_swaps_images_inside_groups_of_two_and_says_where(tiny):

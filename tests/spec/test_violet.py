@@ -1,7 +1,7 @@
 """VIOLET (Fu et al. 2021) said with the types, in miniature.
 
-Pixels are blackened before the tokenizer sees them; a coin chooses, for each sample, blocks or an attended plan
-that spends one budget over both streams, drawn from the attention of a scoring pass; matching takes its
+Pixels are blackened before the tokenizer sees them; a coin chooses, for each sample, blocks or an attended
+plan that spends one budget over both streams, drawn from the attention of a scoring pass; matching takes its
 negatives from the captions of the same group of four.
 """
 
@@ -17,7 +17,18 @@ from torch.nn import functional as F
 
 from mmask.train.model import MaskedModel, PlanMaker, ViewMaker
 from mmask.train.objective import MaskedObjective
-from mmask.types import Encoded, Layout, Losses, MaskPlan, Prediction, Target, TargetSource, Term, Tokens, View
+from mmask.types import (
+    Encoded,
+    Layout,
+    Losses,
+    MaskPlan,
+    Prediction,
+    Target,
+    TargetSource,
+    Term,
+    Tokens,
+    View,
+)
 
 CELL, SIDE, WIDTH, CODES = 4, 3, 16, 12
 
@@ -36,7 +47,8 @@ class Clip(nn.Module):
     def forward(self, batch):
         frames = batch["frames"]
         cells = self.cut((frames.flatten(0, 1) - 0.5) / 0.25)
-        return Tokens(self.layout(batch), values=cells.flatten(2).transpose(1, 2).reshape(len(batch), -1, WIDTH))
+        values = cells.flatten(2).transpose(1, 2).reshape(len(batch), -1, WIDTH)
+        return Tokens(self.layout(batch), values=values)
 
 
 class Cuboids:
@@ -196,7 +208,7 @@ def clips(tiny, size=8, frames=4):
 def test_black_cells_are_exactly_those_whose_code_is_scored(tiny):
     model, batch = violet(tiny), clips(tiny)
     seen = []
-    model.tokenizers["video"].register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]["frames"]))
+    model.tokenizers["video"].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]["frames"]))
     scene = model.scene(batch)
     scene.view("masked")
     changed = (seen[-1] != batch["frames"]).any(2).unfold(2, CELL, CELL).unfold(3, CELL, CELL).any(-1).any(-1)

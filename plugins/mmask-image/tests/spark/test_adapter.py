@@ -210,7 +210,7 @@ def test_what_is_not_known_to_keep_cells_apart_is_refused(layer, match):
 def test_a_rule_of_ones_own_makes_a_layer_known(image, cells, visible):
     class Doubling(nn.Module):
         def forward(self, x):
-            return x.view(-1).mul(2).view(x.shape)
+            return x.reshape(-1).mul(2).reshape(x.shape)
 
     net = nn.Sequential(nn.Conv2d(3, 4, 2, stride=2), Doubling(), nn.Conv2d(4, 4, 2, stride=2)).double()
     with pytest.raises(RecipeError, match="Doubling"):
