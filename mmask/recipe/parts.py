@@ -8,6 +8,7 @@ from typing import Any
 
 from mmask.recipe.schema import ObjectiveSection, Recipe, Spec, use
 
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """A component of a recipe. ``where`` is its dotted key; its options stand beside it, or in ``options``."""

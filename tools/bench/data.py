@@ -32,7 +32,6 @@ import PIL
 import torch
 import torchvision
 import webdataset
-from mmask_image.decode import ImageDecoder
 from PIL import Image
 from torchvision import transforms
 
@@ -43,6 +42,7 @@ from mmask.data.source import open_source
 from mmask.data.stream import Stream
 from mmask.keyed import single
 from mmask.types import Sample, SampleId
+from mmask_image.decode import ImageDecoder
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SIDE, SCALE = 224, (0.2, 1.0)

@@ -7,7 +7,6 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from mmask_image import plugin
 
 from mmask.api import Batch, MaskedModel, Recipe
 from mmask.plugin.host import Host

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from mmask_image.recipes.mae import mae
-from mmask_image.weights import MaeWeights
 
 from mmask.api import Batch, MaskedModel, MaskPlan, patchify, use
 from mmask.testing.golden import Golden, assert_close, golden_files, load_golden
+from mmask_image.recipes.mae import mae
+from mmask_image.weights import MaeWeights
 
 FILES = golden_files("mae", Path(__file__).parent)
 
