@@ -69,6 +69,12 @@ def _conv_tiles(module: nn.Conv2d, x: Tensor, cells: Cells, last: bool) -> Tenso
     return F.conv2d(x, module.weight, module.bias, module.stride, 0, module.dilation, module.groups)
 
 
+def _conv_dense(module: nn.Conv2d, x: Tensor, cells: Cells, last: bool) -> Tensor:
+    """In place, as the reference does: a convolution's derivative does not need its output."""
+    x = module(x)
+    return x.masked_fill_(cells.hidden(x, cells.side(x.shape[2])).bool(), 0.0)
+
+
 def _max_tiles(module: nn.MaxPool2d, x: Tensor, cells: Cells, last: bool) -> Tensor:
     window = Window.of(module)
     if max(window.reach) > x.shape[-1]:
@@ -137,7 +143,7 @@ _BATCH = Rule(_plain, _batch_norm_dense)
 _DROP = Rule(_drop_path_tiles, _plain)
 
 RULES: Mapping[type, Rule] = MappingProxyType({
-    nn.Conv2d: Rule(_conv_tiles, _plain_clean, _check_conv),
+    nn.Conv2d: Rule(_conv_tiles, _conv_dense, _check_conv),
     nn.MaxPool2d: Rule(_max_tiles, _max_dense, _check_pool),
     nn.AvgPool2d: Rule(_mean_tiles, _mean_dense, _check_pool),
     nn.BatchNorm2d: _BATCH,
