@@ -297,3 +297,12 @@ def test_a_folder_in_use_is_refused(whole: Path, capsys: pytest.CaptureFixture[s
     finally:
         os.close(handle)
     assert "another process is writing" in capsys.readouterr().err
+
+
+def test_a_start_that_failed_does_not_block_its_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    assert train(out, "--data", str(tmp_path / "nothing.tar")) == 5
+    text = capsys.readouterr().err
+    assert "nothing.tar" in text
+    assert "Traceback" not in text
+    assert train(out, "--stop-after", "1") == 0
