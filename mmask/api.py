@@ -14,8 +14,15 @@ from mmask.plugin.spec import hookimpl
 if TYPE_CHECKING:
     from mmask.errors import *  # noqa: F403
     from mmask.keyed import Keys, fold, seeded_scope  # noqa: F401
+    from mmask.heads.decoder import TransformerDecoder  # noqa: F401
+    from mmask.layers.block import key_bias, run_block  # noqa: F401
+    from mmask.layers.gather import fill, fill_index, flat_index, take_places  # noqa: F401
+    from mmask.layers.positions import resize_positions, sincos  # noqa: F401
     from mmask.protocols import *  # noqa: F403
     from mmask.recipe.schema import *  # noqa: F403
+    from mmask.tokenize.grid import grid_shape, patchify, unpatchify  # noqa: F401
+    from mmask.train.model import MaskedModel, PlanMaker, ViewMaker  # noqa: F401
+    from mmask.train.objective import MaskedObjective  # noqa: F401
     from mmask.types import *  # noqa: F403
 
 API_VERSION = 1
@@ -36,6 +43,11 @@ _home("mmask.protocols", """Corruption Decoder Encoder Head Loss Masker Objectiv
       ScoredMasker TargetMaker Tokenizer Tracker WeightsFormat""")
 _home("mmask.recipe.schema", """DataSection NetworkSection ObjectiveSection OptimSection ProgramSection Recipe
       ScheduleSection Source Spec TaskSection TrainSection ViewSection use""")
+_home("mmask.tokenize.grid", "grid_shape patchify unpatchify")
+_home("mmask.layers.positions", "resize_positions sincos")
+_home("mmask.layers.gather", "fill fill_index flat_index take_places")
+_home("mmask.layers.block", "key_bias run_block")
+_home("mmask.heads.decoder", "TransformerDecoder")
 _home("mmask.train.objective", "MaskedObjective")
 _home("mmask.train.model", "MaskedModel PlanMaker ViewMaker")
 _home("mmask.train.program", "Program Task")

@@ -17,5 +17,10 @@ def mmask_components() -> tuple[Component, ...]:
         Component("masker", "group", "mmask.mask.group:GroupMasker", "whole words or other groups, within a budget"),
         Component("corruption", "drop", "mmask.corrupt.drop:Drop", "hidden places leave the sequence (MAE)"),
         Component("loss", "mse", "mmask.loss.regression:MeanSquaredError", "squared error, averaged in each place"),
+        Component("target", "values", "mmask.target.values:Values", "the clean values, raw or normalised per place"),
+        Component(
+            "head", "transformer-decoder", "mmask.heads.decoder:TransformerDecoder",
+            "light decoder over mask tokens and encoded places (MAE)",
+        ),
         Component("tracker", "tensorboard", "mmask.observe.tensorboard:TensorBoardTracker", "event files"),
     )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mmask.keyed import Keys
     from mmask.types import Layout
 
-_INDEX_BITS = np.uint64(24)  # up to 16.7 million places; fixed, so a plan does not depend on the padded length
+_INDEX_BITS = np.uint64(24)  # 16.7 million places; fixed, so that padding does not change a plan
 
 
 class RandomMasker:
@@ -41,7 +41,7 @@ class RandomMasker:
         if rounding not in ("floor", "round"):
             raise RecipeError(f"mask.rounding is '{rounding}'; it is 'floor' or 'round'")
         if at_least < 0 or (count is not None and count < 0):
-            raise RecipeError(f"mask.count and mask.at_least are numbers of places, not {count} and {at_least}")
+            raise RecipeError(f"mask.count ({count}) and mask.at_least ({at_least}) cannot be negative")
         self.ratio, self.rounding, self.count, self.at_least = ratio, rounding, count, at_least
 
     def hides(self, free: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -78,7 +78,9 @@ class RandomMasker:
         bare = np.flatnonzero((present > 0) & (present - hide < 1))
         if len(bare):
             row = int(bare[0])
-            asked = f"count={self.count}" if self.count is not None else f"ratio={self.ratio}, rounding={self.rounding}"
+            asked = f"ratio={self.ratio}, rounding={self.rounding}"
+            if self.count is not None:
+                asked = f"count={self.count}"
             raise PlanError(
                 f"masking with {asked} leaves none of the {int(present[row])} places of sample {row} visible",
                 hint="lower mask.ratio, use mask.rounding=round, or cut the input into more places",

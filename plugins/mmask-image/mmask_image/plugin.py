@@ -4,8 +4,25 @@ from __future__ import annotations
 
 from mmask.api import Component, hookimpl
 
+_MAE = {
+    "tiny": "masked autoencoder, ViT-Ti/16",
+    "s": "masked autoencoder, ViT-S/16",
+    "b": "masked autoencoder, ViT-B/16",
+    "l": "masked autoencoder, ViT-L/16",
+    "h": "masked autoencoder, ViT-H/14",
+}
+
 
 @hookimpl
 def mmask_components() -> tuple[Component, ...]:
     """Everything the plugin has."""
-    return ()
+    return (
+        Component("tokenizer", "patch", "mmask_image.patch:PatchTokenizer", "pixels of a regular grid of patches"),
+        Component("encoder", "vit", "mmask_image.vit:VisionEncoder", "timm's VisionTransformer on kept patches"),
+        Component("weights", "mae", "mmask_image.weights:MaeWeights", "checkpoints of the reference MAE"),
+        Component("preview", "mae", "mmask_image.preview:MaePreview", "original, hidden, reconstructed"),
+        *(
+            Component("recipe", f"mae-vit-{size}", f"mmask_image.recipes.mae:mae_vit_{size}", summary)
+            for size, summary in _MAE.items()
+        ),
+    )

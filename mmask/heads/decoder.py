@@ -1,0 +1,112 @@
+"""TransformerDecoder: a light transformer that fills the hidden places in and predicts there (MAE)."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mmask.errors import PlanError, RecipeError
+from mmask.layers.block import Block, key_bias, run_block
+from mmask.layers.gather import fill, fill_index
+from mmask.layers.positions import sincos
+from mmask.types import Encoded, Layout, Prediction, Scored
+from mmask.types.plan import ragged_index
+
+
+class TransformerDecoder(nn.Module):
+    """Linear to its own width, one learned mask token at every missing place, fixed positions, blocks,
+    norm, linear (He et al. 2021, section 3).
+
+    width, depth, heads, mlp_ratio, qkv_bias, eps: of the blocks; eps is that of every LayerNorm.
+    lean: compute the last block, the norm and the output layer only for scored places, which changes no
+        value. False runs them everywhere and selects afterwards: the plain twin.
+    network (wired): offers ``width`` and ``prefix``. tokenizer (wired): offers ``grid``. target (wired):
+        offers ``dim``, the number of values predicted at each place.
+
+    Takes an `Encoded` of some places of a layout, and prefix tokens, which get positions of zeros; predicts
+    at the scored places of the full layout.
+    """
+
+    positions: Tensor
+
+    def __init__(
+        self, *, network: Any, tokenizer: Any, target: Any, width: int = 512, depth: int = 8, heads: int = 16,
+        mlp_ratio: float = 4.0, qkv_bias: bool = True, eps: float = 1e-6, lean: bool = True,
+    ) -> None:
+        super().__init__()
+        if width % heads:
+            raise RecipeError(f"a decoder of width {width} cannot have {heads} heads")
+        if depth < 1 or not getattr(target, "dim", None):
+            raise RecipeError(f"a decoder needs a block (depth={depth}) and a target of fixed size")
+        norm = partial(nn.LayerNorm, eps=eps)
+        self.prefix, self.grid, self.lean = int(network.prefix), tuple(tokenizer.grid), lean
+        self.embed = nn.Linear(network.width, width)
+        self.mask_token = nn.Parameter(torch.empty(1, 1, width))
+        self.register_buffer("positions", sincos(width, self.grid, prefix=self.prefix)[None])
+        self.blocks = nn.ModuleList(
+            Block(width, heads, mlp_ratio, qkv_bias=qkv_bias, norm_layer=norm) for _ in range(depth)
+        )
+        self.norm = norm(width)
+        self.pred = nn.Linear(width, target.dim)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """The reference's initialisation: Xavier-uniform matrices, zero biases, mask token N(0, .02)."""
+        nn.init.normal_(self.mask_token, std=0.02)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+
+    def sequence(self, encoded: Encoded, layout: Layout) -> Tensor:
+        """(B, prefix + N, width): what the blocks see, mask tokens and positions in place.
+
+        layout: the full layout, before places were dropped. Raises PlanError when it is not the grid this
+        decoder was built for.
+        """
+        if encoded.state is None or encoded.prefix != self.prefix:
+            raise PlanError(f"this decoder takes one sequence with {self.prefix} prefix tokens")
+        if self.positions.shape[1] != self.prefix + layout.positions:
+            raise PlanError(f"a decoder for grid {self.grid} got a layout of {layout.positions} positions")
+        present = encoded.layout.index
+        if present is None:
+            present = torch.arange(encoded.layout.length).expand(encoded.layout.batch, -1)
+        ahead = torch.arange(self.prefix).expand(len(present), -1)
+        valid = encoded.layout.valid
+        if valid is not None:
+            valid = torch.cat([torch.ones_like(ahead, dtype=torch.bool), valid.cpu()], dim=1)
+        # The prefix takes the first positions of the sequence, the places follow.
+        where = fill_index(
+            torch.cat([ahead, present.cpu() + self.prefix], dim=1), self.prefix + layout.length, valid
+        )
+        return fill(self.embed(encoded.state), where, self.mask_token) + self.positions
+
+    def forward(self, encoded: Encoded, scored: Scored) -> Prediction:
+        """value: (S, dim), one row for each scored place of the full layout."""
+        layout = scored.layout
+        x = self.sequence(encoded, layout)
+        keys = key_bias(layout.valid, self.prefix, x.device)
+        for block in self.blocks[:-1]:
+            x = run_block(block, x, keys)
+        x = self._last(x, keys, scored)
+        return Prediction(self.pred(self.norm(x)), scored)
+
+    def _last(self, x: Tensor, keys: Tensor | None, scored: Scored) -> Tensor:
+        """The last block's states at scored places, (S, width)."""
+        layout, last = scored.layout, self.blocks[-1]
+        if scored.index is None:
+            return run_block(last, x, keys)[:, self.prefix :].flatten(0, 1)
+        if not self.lean or len(scored.index) == 0:
+            rows = scored.rows() * (self.prefix + layout.length) + self.prefix + scored.index % layout.length
+            return run_block(last, x, keys).flatten(0, 1).index_select(0, rows.to(x.device))
+        chosen = torch.zeros(layout.batch * layout.length, dtype=torch.bool)
+        chosen[scored.index.cpu()] = True
+        queries, counts = ragged_index(chosen.view(layout.batch, layout.length))
+        out = run_block(last, x, keys, queries + self.prefix)
+        if counts is None:
+            return out.flatten(0, 1)
+        slots = torch.arange(queries.shape[1])[None] < counts[:, None]
+        return out.flatten(0, 1).index_select(0, slots.flatten().nonzero().squeeze(1).to(x.device))

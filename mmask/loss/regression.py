@@ -1,0 +1,42 @@
+"""Regression losses: distances between predicted and true values, averaged inside each place."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional as F
+
+from mmask.errors import PlanError
+from mmask.types import Prediction, Target, Term
+
+
+class MeanSquaredError:
+    """(p - t)², mean over the values of a place, summed over scored places; the count is that of places.
+
+    Weights of places (``Scored.weight``, ``Target.weight``) multiply a place's error. The sum is taken in
+    float32, or float64 for float64 predictions, whatever the autocast type.
+    """
+
+    def __call__(self, prediction: Prediction, target: Target) -> Term:
+        """prediction.value and target.value: (S, ...) of one shape.
+
+        Raises PlanError when they differ in shape.
+        """
+        value, truth = prediction.value, target.value
+        if value.shape != truth.shape:
+            raise PlanError(f"the head predicts {tuple(value.shape)}, the target is {tuple(truth.shape)}")
+        dtype = torch.promote_types(value.dtype, torch.float32)
+        value, truth = value.to(dtype), truth.to(value.device, dtype)
+        scored = prediction.scored
+        size = max(1, value[0].numel() if len(value) else 1)
+        with torch.autocast(value.device.type, enabled=False):
+            if scored.weight is None and target.weight is None:
+                total = F.mse_loss(value, truth, reduction="sum") / size
+            else:
+                each = F.mse_loss(value, truth, reduction="none").flatten(1).mean(1)
+                total = (each * _weight(scored.weight, target.weight, each)).sum()
+        return Term(total, scored.count())
+
+
+def _weight(places: torch.Tensor | None, gate: torch.Tensor | None, like: torch.Tensor) -> torch.Tensor:
+    given = [weight.to(like.device, like.dtype) for weight in (places, gate) if weight is not None]
+    return given[0] if len(given) == 1 else given[0] * given[1]

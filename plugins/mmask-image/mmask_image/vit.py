@@ -1,0 +1,140 @@
+"""VisionEncoder: timm's VisionTransformer over the patches it is given, fixed sine-cosine positions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from mmask.api import (
+    Encoded,
+    PlanError,
+    RecipeError,
+    Tokens,
+    View,
+    did_you_mean,
+    key_bias,
+    run_block,
+    sincos,
+)
+
+
+class VisionEncoder(VisionTransformer):
+    """A ViT (Dosovitskiy et al. 2020) that embeds and computes the kept patches only.
+
+    width, depth, heads, mlp_ratio, qkv_bias: of the blocks. eps: of every LayerNorm. drop_path: rate of the last
+    block, rising linearly. pool: what ``pooled`` is, the mean of the places or the [CLS] state.
+    tokenizer (wired): offers ``patch``, ``image_size``, ``in_chans``, ``grid``.
+
+    A subclass with timm's own names: ``state_dict()`` loads into ``timm.create_model("vit_...")`` of the
+    same shape, and ``forward_features(image)``, timm's own code, is the plain twin of a forward pass that
+    hides nothing. Positions are fixed (``pos_embed`` takes no gradient); the row of [CLS] is zero.
+    """
+
+    def __init__(
+        self, *, width: int, depth: int, heads: int, tokenizer: Any, mlp_ratio: float = 4.0, eps: float = 1e-6,
+        qkv_bias: bool = True, drop_path: float = 0.0, pool: Literal["mean", "cls"] = "mean",
+    ) -> None:
+        if width % heads:
+            raise RecipeError(f"a ViT of width {width} cannot have {heads} heads")
+        super().__init__(
+            img_size=tokenizer.image_size, patch_size=tokenizer.patch, in_chans=tokenizer.in_chans,
+            num_classes=0, embed_dim=width, depth=depth, num_heads=heads, mlp_ratio=mlp_ratio,
+            qkv_bias=qkv_bias, drop_path_rate=drop_path, norm_layer=partial(nn.LayerNorm, eps=eps), weight_init="skip",
+        )
+        self.grid, self.pool = tuple(tokenizer.grid), pool
+        self.pos_embed.requires_grad_(False)
+        self.reset_parameters()
+
+    @property
+    def width(self) -> int:
+        """Channels of a state."""
+        return int(self.embed_dim)
+
+    @property
+    def prefix(self) -> int:
+        """Tokens in front of the places: [CLS]."""
+        return int(self.num_prefix_tokens)
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """The reference's initialisation: every matrix Xavier-uniform, the patch convolution on its view as
+        one (D, C·height·width) matrix, [CLS] N(0, .02), fixed positions."""
+        self.pos_embed.copy_(sincos(self.width, self.grid, prefix=self.prefix)[None])
+        nn.init.normal_(self.cls_token, std=0.02)
+        nn.init.xavier_uniform_(self.patch_embed.proj.weight.view(self.width, -1))
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+
+    def embed(self, values: Tensor) -> Tensor:
+        """The patch convolution of some patches, as one matrix product. (B, K, p·p·C) -> (B, K, width)."""
+        conv = self.patch_embed.proj
+        weight = conv.weight.permute(0, 2, 3, 1).reshape(self.width, -1)  # pixels lie (row, column, channel)
+        return F.linear(values.to(weight.dtype), weight, conv.bias)
+
+    def sequence(self, tokens: Tokens) -> Tensor:
+        """(B, prefix + K, width): embedded patches with their positions, [CLS] in front."""
+        layout, table = tokens.layout, self.pos_embed[0]
+        if tokens.values is None or tokens.flat:
+            raise PlanError("this encoder takes padded patches with values, not ids and not a flat batch")
+        if layout.positions != len(table) - self.prefix:
+            raise PlanError(f"an encoder for grid {self.grid} was given a layout of {layout.positions} positions")
+        x = self.embed(tokens.values)
+        if layout.index is None:
+            x = x + table[self.prefix :]
+        else:
+            rows = (layout.index.flatten() + self.prefix).to(table.device, non_blocking=True)
+            x = x + table.index_select(0, rows).view_as(x)
+        ahead = (self.cls_token + self.pos_embed[:, : self.prefix]).to(x.dtype)
+        return torch.cat([ahead.expand(layout.batch, -1, -1), x], dim=1)
+
+    def forward(self, view: View, *, taps: Sequence[str] = ()) -> Encoded:
+        """The states of the view's patches after the final norm.
+
+        taps: ``block.i`` for the (B, prefix + K, width) output of block i, negative counted from the end.
+        ``pooled`` is made in evaluation mode only, since no loss reads it.
+        """
+        if view.visibility is not None and not view.visibility.full:
+            raise PlanError("this encoder lets every patch see every other; the view restricts that")
+        tokens, wanted = view.only(), self._taps(taps)
+        x, layout = self.sequence(tokens), tokens.layout
+        keys, found = key_bias(layout.valid, self.prefix, x.device), {}
+        for number, block in enumerate(self.blocks):
+            if self.grad_checkpointing and self.training:
+                x = checkpoint(run_block, block, x, keys, use_reentrant=False)
+            else:
+                x = run_block(block, x, keys)
+            found |= {name: x for name in wanted.get(number, ())}
+        x = self.norm(x)
+        pooled = None if self.training else self._pooled(x, layout.valid)
+        return Encoded(layout, x, self.prefix, pooled, found)
+
+    def _taps(self, taps: Sequence[str]) -> dict[int, list[str]]:
+        names = {f"block.{i}": i % len(self.blocks) for i in range(-len(self.blocks), len(self.blocks))}
+        unknown = [tap for tap in taps if tap not in names]
+        if unknown:
+            raise PlanError(
+                f"no tap '{unknown[0]}'{did_you_mean(unknown[0], names)}",
+                hint=f"taps are block.0 to block.{len(self.blocks) - 1}, or block.-1 from the end",
+            )
+        out: dict[int, list[str]] = {}
+        for tap in taps:
+            out.setdefault(names[tap], []).append(tap)
+        return out
+
+    def _pooled(self, x: Tensor, valid: Tensor | None) -> Tensor:
+        if self.pool == "cls":
+            return x[:, 0]
+        places = x[:, self.prefix :]
+        if valid is None:
+            return places.mean(1)
+        share = valid.to(x.device, x.dtype) / valid.sum(1, keepdim=True).clamp_min(1).to(x.device)
+        return (places * share[:, :, None]).sum(1)
