@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mmask.heads.decoder import TransformerDecoder  # noqa: F401
     from mmask.layers.block import key_bias, run_block  # noqa: F401
     from mmask.layers.gather import fill, fill_index, flat_index, take_places  # noqa: F401
+    from mmask.layers.places import rows_at, states_at  # noqa: F401
     from mmask.layers.positions import resize_positions, sincos  # noqa: F401
     from mmask.protocols import *  # noqa: F403
     from mmask.recipe.schema import *  # noqa: F403
@@ -46,6 +47,7 @@ _home("mmask.recipe.schema", """DataSection NetworkSection ObjectiveSection Opti
 _home("mmask.tokenize.grid", "grid_shape patchify unpatchify")
 _home("mmask.layers.positions", "resize_positions sincos")
 _home("mmask.layers.gather", "fill fill_index flat_index take_places")
+_home("mmask.layers.places", "rows_at states_at")
 _home("mmask.layers.block", "key_bias run_block")
 _home("mmask.heads.decoder", "TransformerDecoder")
 _home("mmask.train.objective", "MaskedObjective")
