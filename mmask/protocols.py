@@ -113,7 +113,12 @@ class Encoder(Protocol):
 
 @runtime_checkable
 class TargetMaker(Protocol):
-    """Makes the truth at scored places."""
+    """Makes the truth at scored places.
+
+    It may also offer ``trivial(target) -> Prediction``, what a predictor that has learnt nothing would say
+    (validation reports its loss), and ``dim``, the number of values predicted at each place, which heads
+    that are built for it read.
+    """
 
     def __call__(self, scene: Scene, scored: Scored) -> Target:
         """The target, one value for each scored place."""

@@ -1,1 +1,1 @@
-"""The command line: one module a command, imported when it is called."""
+"""The command line: one file a command, and a table of them in `main` that imports none."""

@@ -49,6 +49,12 @@ class Source(Section):
     """The source's name in sample ids; defaults to ``s0``, ``s1``, ..."""
     weight: float = Field(1.0, gt=0)
     """Its share of a mixture."""
+    filters: list[str] = Field(default_factory=list)
+    """Conditions on index columns that a sample must all meet (``width >= 256``, ``cls in 1,2``)."""
+    join: list[str] = Field(default_factory=list)
+    """More URLs with as many shards, whose parts join the samples of the same key."""
+    columns: list[str] = Field(default_factory=list)
+    """Metadata columns to index for the filters (``width=json.width``)."""
 
 
 class DataSection(Section):

@@ -50,7 +50,6 @@ def golden_files(method: str, default: Path) -> list[Path]:
 
 def load_golden(path: Path) -> Golden:
     """Read one file. Raises ValueError when its metadata holds no configuration."""
-    import torch
     from safetensors import safe_open
 
     parts: dict[str, dict[str, torch.Tensor]] = {"weights": {}, "inputs": {}, "outputs": {}, "grads": {}}
@@ -86,4 +85,4 @@ def assert_close(name: str, got: torch.Tensor, want: torch.Tensor, tolerance: fl
     error = relative_error(got, want)
     if not error <= tolerance:  # also when it is NaN
         place = int((got.detach().double() - want.double()).abs().argmax())
-        raise AssertionError(f"{name}: relative error {error:.2e} > {tolerance:.0e}, largest at flat index {place}")
+        raise AssertionError(f"{name}: relative error {error:.2e} > {tolerance:.0e}, at flat index {place}")

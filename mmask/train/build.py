@@ -17,23 +17,27 @@ from mmask.train.program import Program, Task
 class Builder(Protocol):
     """What building needs from the plugin host."""
 
-    def build(self, kind: str, spec: Spec, /, **wiring: Any) -> Any:
+    def build(self, kind: str, spec: Spec, /, *, where: str = "", **wiring: Any) -> Any:
         """The component ``spec`` names, with its options. ``wiring`` offers parts already built; a
-        component that declares a parameter of that name (``tokenizer``, ``network``, ``target``) gets it."""
+        component that declares a parameter of that name (``tokenizer``, ``network``, ``target``) gets it.
+        ``where`` is its dotted key in the recipe, for messages."""
         ...
 
 
 def build_model(recipe: Recipe, host: Builder) -> MaskedModel:
     """The model of a recipe, initialised under the caller's random state."""
-    tokenizers = {name: host.build("tokenizer", spec) for name, spec in recipe.tokenize.items()}
+    tokenizers = {n: host.build("tokenizer", s, where=f"tokenize.{n}") for n, s in recipe.tokenize.items()}
     networks: dict[str, nn.Module] = {}
     for name, section in recipe.networks.items():
-        networks[name] = _network(section, host, tokenizers, networks)
+        networks[name] = _network(f"networks.{name}", section, host, tokenizers, networks)
     emas = {n: (s.ema_of, s.ema_decay) for n, s in recipe.networks.items() if s.ema_of is not None}
     return MaskedModel(
         tokenizers=tokenizers,
-        maskers={name: _masker(name, spec, host, tokenizers) for name, spec in recipe.maskers().items()},
-        views={name: _view(view, host, tokenizers, networks) for name, view in recipe.views.items()},
+        maskers=_maskers(recipe, host, tokenizers),
+        views={
+            name: _view(f"views.{name}", view, host, tokenizers, networks)
+            for name, view in recipe.views.items()
+        },
         networks=networks,
         objectives={
             name: _objective(name, section, recipe, host, {"tokenizers": tokenizers, "networks": networks})
@@ -53,7 +57,8 @@ def _program(recipe: Recipe) -> Program:
 
 
 def _network(
-    section: NetworkSection, host: Builder, tokenizers: Mapping[str, Any], networks: Mapping[str, nn.Module]
+    where: str, section: NetworkSection, host: Builder, tokenizers: Mapping[str, Any],
+    networks: Mapping[str, nn.Module],
 ) -> nn.Module:
     if section.ema_of is not None and section.ema_of not in networks:
         raise RecipeError(
@@ -62,36 +67,47 @@ def _network(
         )
     spec = Spec.model_validate({"use": section.use, **section.options()})
     wiring = {"tokenizers": tokenizers, "networks": networks, **_only("tokenizer", tokenizers)}
-    return host.build("encoder", spec, **wiring)
+    return host.build("encoder", spec, where=where, **wiring)
 
 
-def _masker(name: str, spec: Spec, host: Builder, tokenizers: Mapping[str, Any]) -> PlanMaker:
+def _maskers(recipe: Recipe, host: Builder, tokenizers: Mapping[str, Any]) -> dict[str, PlanMaker]:
+    single = isinstance(recipe.mask, Spec)
+    return {
+        name: _masker("mask" if single else f"mask.{name}", spec, host, tokenizers)
+        for name, spec in recipe.maskers().items()
+    }
+
+
+def _masker(where: str, spec: Spec, host: Builder, tokenizers: Mapping[str, Any]) -> PlanMaker:
     options = spec.options()
     streams = tuple(options.pop("on", tokenizers))
     unknown = [stream for stream in streams if stream not in tokenizers]
     if unknown:
-        raise RecipeError(f"mask.{name}.on names stream '{unknown[0]}'; the recipe has {sorted(tokenizers)}")
-    return PlanMaker(_build_masker(spec.use, options, host), streams)
+        raise RecipeError(f"{where}.on names stream '{unknown[0]}'; the recipe has {sorted(tokenizers)}")
+    return PlanMaker(_build_masker(spec.use, options, host, where), streams)
 
 
-def _build_masker(name: str, options: dict[str, Any], host: Builder) -> Any:
+def _build_masker(name: str, options: dict[str, Any], host: Builder, where: str) -> Any:
     """A masker, after the maskers that its options name (``spatial = {use = "random"}``)."""
     plain, inner = {}, {}
     for key, value in options.items():
         if isinstance(value, Spec) or (isinstance(value, Mapping) and "use" in value):
             spec = Spec.model_validate(value)
-            inner[key] = _build_masker(spec.use, spec.options(), host)
+            inner[key] = _build_masker(spec.use, spec.options(), host, f"{where}.{key}")
         else:
             plain[key] = value
-    return host.build("masker", Spec.model_validate({"use": name, **plain}), **inner)
+    return host.build("masker", Spec.model_validate({"use": name, **plain}), where=where, **inner)
 
 
 def _view(
-    section: ViewSection, host: Builder, tokenizers: Mapping[str, Any], networks: Mapping[str, nn.Module]
+    where: str, section: ViewSection, host: Builder, tokenizers: Mapping[str, Any],
+    networks: Mapping[str, nn.Module],
 ) -> ViewMaker:
     corrupt = None
     if section.corrupt is not None:
-        corrupt = host.build("corruption", section.corrupt, tokenizers=tokenizers, networks=networks)
+        corrupt = host.build(
+            "corruption", section.corrupt, where=f"{where}.corrupt", tokenizers=tokenizers, networks=networks
+        )
     streams = None if section.streams is None else tuple(section.streams)
     return ViewMaker(section.of, section.plan, corrupt, streams, section.complement)
 
@@ -106,10 +122,11 @@ def _objective(
     for kind in ("target", "head", "loss"):
         spec = getattr(section, kind)
         if spec is not None:
-            parts[kind] = host.build(kind, spec, **wiring, **parts)
+            parts[kind] = host.build(kind, spec, where=f"objectives.{name}.{kind}", **wiring, **parts)
     if section.use != "masked":
         spec = Spec.model_validate({"use": section.use, **section.options})
-        return host.build("objective", spec, name=name, section=section, **wiring, **parts)
+        at = f"objectives.{name}.options"
+        return host.build("objective", spec, where=at, name=name, section=section, **wiring, **parts)
     missing = [kind for kind in ("target", "head", "loss") if kind not in parts]
     if missing:
         hint = f"set objectives.{name}.{missing[0]}.use"

@@ -17,12 +17,13 @@ _MAE = {
 def mmask_components() -> tuple[Component, ...]:
     """Everything the plugin has."""
     return (
-        Component("tokenizer", "patch", "mmask_image.patch:PatchTokenizer", "pixels of a regular grid of patches"),
-        Component("encoder", "vit", "mmask_image.vit:VisionEncoder", "timm's VisionTransformer on kept patches"),
+        Component("tokenizer", "patch", "mmask_image.patch:PatchTokenizer", "pixels of a grid of patches"),
+        Component("encoder", "vit", "mmask_image.vit:VisionEncoder", "timm's ViT on the kept patches"),
         Component("weights", "mae", "mmask_image.weights:MaeWeights", "checkpoints of the reference MAE"),
         Component("preview", "mae", "mmask_image.preview:MaePreview", "original, hidden, reconstructed"),
         *(
             Component("recipe", f"mae-vit-{size}", f"mmask_image.recipes.mae:mae_vit_{size}", summary)
             for size, summary in _MAE.items()
         ),
+        Component("dataset", "emoji", "mmask_image.dataset:emoji", "1,852 labelled 64 px pictures, in the wheel"),
     )

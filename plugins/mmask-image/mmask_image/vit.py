@@ -28,8 +28,8 @@ from mmask.api import (
 class VisionEncoder(VisionTransformer):
     """A ViT (Dosovitskiy et al. 2020) that embeds and computes the kept patches only.
 
-    width, depth, heads, mlp_ratio, qkv_bias: of the blocks. eps: of every LayerNorm. drop_path: rate of the last
-    block, rising linearly. pool: what ``pooled`` is, the mean of the places or the [CLS] state.
+    width, depth, heads, mlp_ratio, qkv_bias: of the blocks. eps: of every LayerNorm. drop_path: rate of
+    the last block, rising linearly. pool: what ``pooled`` is, the mean of the places or the [CLS] state.
     tokenizer (wired): offers ``patch``, ``image_size``, ``in_chans``, ``grid``.
 
     A subclass with timm's own names: ``state_dict()`` loads into ``timm.create_model("vit_...")`` of the
@@ -38,15 +38,17 @@ class VisionEncoder(VisionTransformer):
     """
 
     def __init__(
-        self, *, width: int, depth: int, heads: int, tokenizer: Any, mlp_ratio: float = 4.0, eps: float = 1e-6,
-        qkv_bias: bool = True, drop_path: float = 0.0, pool: Literal["mean", "cls"] = "mean",
+        self, *, width: int, depth: int, heads: int, tokenizer: Any, mlp_ratio: float = 4.0,
+        eps: float = 1e-6, qkv_bias: bool = True, drop_path: float = 0.0,
+        pool: Literal["mean", "cls"] = "mean",
     ) -> None:
         if width % heads:
             raise RecipeError(f"a ViT of width {width} cannot have {heads} heads")
         super().__init__(
             img_size=tokenizer.image_size, patch_size=tokenizer.patch, in_chans=tokenizer.in_chans,
             num_classes=0, embed_dim=width, depth=depth, num_heads=heads, mlp_ratio=mlp_ratio,
-            qkv_bias=qkv_bias, drop_path_rate=drop_path, norm_layer=partial(nn.LayerNorm, eps=eps), weight_init="skip",
+            qkv_bias=qkv_bias, drop_path_rate=drop_path, norm_layer=partial(nn.LayerNorm, eps=eps),
+            weight_init="skip",
         )
         self.grid, self.pool = tuple(tokenizer.grid), pool
         self.pos_embed.requires_grad_(False)
@@ -86,7 +88,7 @@ class VisionEncoder(VisionTransformer):
         if tokens.values is None or tokens.flat:
             raise PlanError("this encoder takes padded patches with values, not ids and not a flat batch")
         if layout.positions != len(table) - self.prefix:
-            raise PlanError(f"an encoder for grid {self.grid} was given a layout of {layout.positions} positions")
+            raise PlanError(f"an encoder for grid {self.grid} got a layout of {layout.positions} positions")
         x = self.embed(tokens.values)
         if layout.index is None:
             x = x + table[self.prefix :]

@@ -87,7 +87,7 @@ class MaeWeights:
 
 
 def split(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Official names -> (encoder's under timm's names, decoder's under ours). Fine-tuned heads are left out."""
+    """Official names -> (encoder by timm's names, decoder by ours). Fine-tuned heads are left out."""
     encoder: dict[str, Tensor] = {}
     decoder: dict[str, Tensor] = {}
     for name, value in weights.items():
@@ -119,14 +119,15 @@ def _job(
 ) -> tuple[nn.Module, dict[str, Tensor]]:
     """What to copy into a module; adds to ``lines`` what does not match."""
     wanted, ready = module.state_dict(), {}
-    for name, value in weights.items():
+    for name, given in weights.items():
         if name not in wanted:
             lines.append(f"unexpected: {what} {name}")
             continue
         shape = wanted[name].shape
-        if value.shape != shape and name in _TABLES:
-            lines.append(f"resized: {what} {name} from {value.shape[1]} to {shape[1]} rows")
-            value = _table(module, value, shape)
+        value = given
+        if given.shape != shape and name in _TABLES:
+            lines.append(f"resized: {what} {name} from {given.shape[1]} to {shape[1]} rows")
+            value = _table(module, given, shape)
         if value.shape != shape:
             raise CheckpointError(f"{what} {name} is {tuple(value.shape)}, the model has {tuple(shape)}")
         ready[name] = value

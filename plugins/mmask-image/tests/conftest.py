@@ -1,50 +1,25 @@
-"""Building a recipe's model from the manifests, and batches of pictures."""
+"""Building a recipe's model, and batches of pictures."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
-from inspect import signature
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from mmask import builtin
-from mmask.api import Batch, MaskedModel, Recipe, Spec
+from mmask.api import Batch, MaskedModel, Recipe
+from mmask.plugin.host import Host
 from mmask.train.build import build_model
-from mmask_image import plugin
-
-
-class Manifests:
-    """Finds components in the core's and this plugin's manifests."""
-
-    def __init__(self) -> None:
-        claims = (*builtin.mmask_components(), *plugin.mmask_components())
-        self.targets = {(claim.kind, claim.name): claim.target for claim in claims}
-
-    def load(self, kind: str, name: str) -> Any:
-        module, _, attribute = self.targets[kind, name].partition(":")
-        return getattr(import_module(module), attribute)
-
-    def build(self, kind: str, spec: Spec, /, **wiring: Any) -> Any:
-        target = self.load(kind, spec.use)
-        known = signature(target).parameters
-        parts = {name: part for name, part in wiring.items() if name in known and name not in spec.options()}
-        return target(**spec.options(), **parts)
 
 
 @pytest.fixture(scope="session")
-def manifests() -> Manifests:
-    return Manifests()
+def build() -> Callable[..., MaskedModel]:
+    host = Host()
 
-
-@pytest.fixture(scope="session")
-def build(manifests: Manifests) -> Callable[[Recipe], MaskedModel]:
     def make(recipe: Recipe, seed: int = 0) -> MaskedModel:
         torch.manual_seed(seed)
-        return build_model(recipe, manifests)
+        return build_model(recipe, host)
 
     return make
 

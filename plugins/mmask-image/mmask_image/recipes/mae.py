@@ -28,8 +28,8 @@ def mae(
     decoder: tuple[int, int, int] = (512, 8, 16),  # width, blocks, heads: table 1 of the paper
     demo: dict[str, Any] | None = None,
 ) -> Recipe:
-    """A masked autoencoder of one size. 224 / 16 = 14 x 14 = 196 patches, of which int(196 * 0.25) = 49 stay."""
-    decoder_width, decoder_depth, decoder_heads = decoder
+    """A masked autoencoder of one size. 224 / 16 = 14 x 14 = 196 patches; int(196 * 0.25) = 49 stay."""
+    light = dict(zip(("width", "depth", "heads"), decoder, strict=True))
     return Recipe(
         name=name, summary=summary, paper=_PAPER,
         data=DataSection(
@@ -44,12 +44,12 @@ def mae(
         networks={"encoder": NetworkSection(use="vit", width=width, depth=depth, heads=heads)},
         objectives={
             "pixels": ObjectiveSection(
-                head=use("transformer-decoder", width=decoder_width, depth=decoder_depth, heads=decoder_heads),
+                head=use("transformer-decoder", **light),
                 target=use("values", normalise=True),  # each patch by its own mean and deviation (table 1d)
                 loss=use("mse"),
             )
         },
-        # 1.5e-4 * 4096 / 256 = 2.4e-3; no decay of biases and norms; fp32 here, fp16 autocast in the reference
+        # 1.5e-4 * 4096 / 256 = 2.4e-3; biases and norms are not decayed; the reference ran in fp16 autocast
         optim=OptimSection(base_lr=1.5e-4, betas=(0.9, 0.95), weight_decay=0.05),
         schedule=ScheduleSection(epochs=800, warmup_epochs=40),
         preview=use("mae"),
@@ -57,8 +57,8 @@ def mae(
     )
 
 
-# What two cores can do in minutes on 64 px pictures: the method as it is, smaller in pixels and steps. A short
-# run needs a larger step than 800 epochs do, and a batch of 64 would scale the paper's to 3.75e-5.
+# What two cores can do in minutes on 64 px pictures: the method as it is, smaller in pixels and steps. A
+# short run needs a larger step than 800 epochs do: the paper's rule gives 3.75e-5 for a batch of 64.
 _DEMO: dict[str, Any] = {
     "data.decode.image.size": 64,
     "data.decode.image.scale": (0.5, 1.0),

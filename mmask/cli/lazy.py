@@ -1,0 +1,78 @@
+"""LazyGroup: a click group that knows its commands by name and one line, and imports the one that is run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+import click
+
+from mmask.cli.session import Session
+from mmask.errors import UsageError, did_you_mean
+
+Table = Mapping[str, tuple[str, str]]  # name -> ("module:attribute", one line)
+
+
+class LazyGroup(click.Group):
+    """The table's commands, and those of plugins after them.
+
+    A plugin's command has its bare name, or ``plugin/name`` where that is taken. Help is written from the
+    table and the manifests alone; without overriding `format_commands`, click would import every command.
+    """
+
+    def __init__(self, *args: Any, table: Table, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.table = table
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The core's commands in the table's order, then those of plugins."""
+        return [*self.table, *sorted(self._guests(ctx))]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command, imported now; None when there is none of that name."""
+        if cmd_name in self.table:
+            module, _, attribute = self.table[cmd_name][0].partition(":")
+            command: click.Command = getattr(import_module(module), attribute)
+            return command
+        claim = self._guests(ctx).get(cmd_name)
+        if claim is None:
+            return None
+        found = _session(ctx).host.target("command", claim.qualified)
+        return found if isinstance(found, click.Command) else click.command(cmd_name)(found)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Names and lines, without importing a command."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in self.table.items()])
+        session = _session(ctx)
+        session.quiet = True
+        guests = self._guests(ctx)
+        if guests:
+            with formatter.section("Commands of plugins"):
+                formatter.write_dl([(n, f"{c.component.summary} [{c.plugin.name}]") for n, c in sorted(guests.items())])
+        session.quiet = False
+        broken = [plugin.name for plugin in session.host.plugins if plugin.state == "broken"]
+        if broken:
+            session.notify(f"could not load {', '.join(broken)}: see mmask plugins")
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click's, with the nearest name for a misspelt command."""
+        name = args[0]
+        if name.startswith("-") or self.get_command(ctx, name) is not None:
+            return super().resolve_command(ctx, args)
+        known = self.list_commands(ctx)
+        lines = [f"there are {', '.join(known)}", *_session(ctx).host.suspects()]
+        raise UsageError(f"no command '{name}'{did_you_mean(name, known)}", hint="\n  ".join(lines))
+
+    def _guests(self, ctx: click.Context) -> dict[str, Any]:
+        claims = _session(ctx).host.claims("command", tolerant=True)
+        names = [claim.component.name for claim in claims]
+        taken = {*self.table, *(name for name in names if names.count(name) > 1)}
+        return {c.qualified if c.component.name in taken else c.component.name: c for c in claims}
+
+
+def _session(ctx: click.Context) -> Session:
+    return ctx.ensure_object(Session)

@@ -1,0 +1,152 @@
+"""Optimizers: which parameters are decayed, at which share of the learning rate, and by what rule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from mmask.errors import RecipeError, did_you_mean
+from mmask.recipe.schema import OptimSection
+
+
+def param_groups(model: nn.Module, section: OptimSection) -> list[dict[str, Any]]:
+    """Trainable parameters by (decayed, share of the learning rate). Frozen ones are left out.
+
+    Not decayed: vectors and scalars (biases, norms, layer scales; all of them unless ``decay_1d``) and
+    what a module names in ``no_weight_decay()`` (timm's convention for tokens and positions). Each group
+    has ``lr_scale`` and ``names``, the parameters' names in order.
+    """
+    shares = layer_shares(model, section.layer_decay) if section.layer_decay is not None else {}
+    spared = frozenset(_spared(model))
+    groups: dict[tuple[bool, float], dict[str, Any]] = {}
+    for name, param in model.named_parameters():
+        if not param.requires_grad:
+            continue
+        flat = (param.ndim <= 1 or name.endswith(".bias")) and not section.decay_1d
+        decayed = not flat and name not in spared
+        scale = shares.get(name, 1.0)
+        group = groups.setdefault((decayed, scale), {
+            "params": [], "names": [], "lr_scale": scale,
+            "weight_decay": section.weight_decay if decayed else 0.0,
+        })
+        group["params"].append(param)
+        group["names"].append(name)
+    if not groups:
+        raise RecipeError("nothing is trained: every parameter is frozen", hint="unfreeze a network")
+    return list(groups.values())
+
+
+def _spared(model: nn.Module) -> Iterator[str]:
+    for prefix, module in model.named_modules():
+        declared = getattr(module, "no_weight_decay", None)
+        if callable(declared):
+            yield from (f"{prefix}.{name}" if prefix else name for name in declared())
+
+
+def layer_shares(model: nn.Module, decay: float) -> dict[str, float]:
+    """Parameter name -> decay ** (layers above it), for every network that timm can cut into layers.
+
+    Clark et al. 2020 (ELECTRA), as timm does it. Raises RecipeError when no network says its layers.
+    """
+    from timm.optim import param_groups_layer_decay
+
+    shares: dict[str, float] = {}
+    roots: list[str] = []
+    for prefix, module in model.named_modules():
+        if not hasattr(module, "group_matcher") or any(prefix.startswith(f"{root}.") for root in roots):
+            continue
+        roots.append(prefix)
+        names = {id(param): f"{prefix}.{name}".lstrip(".") for name, param in module.named_parameters()}
+        for group in param_groups_layer_decay(module, layer_decay=decay):
+            shares.update({names[id(param)]: float(group["lr_scale"]) for param in group["params"]})
+    if not shares:
+        raise RecipeError(
+            "optim.layer_decay needs a network whose layers timm knows (one with group_matcher)",
+            hint="leave optim.layer_decay out for this recipe",
+        )
+    return shares
+
+
+def make_optimizer(model: nn.Module, section: OptimSection, lr: float) -> torch.optim.Optimizer:
+    """AdamW (fused where the device has it), or any optimizer of timm's factory by name."""
+    groups = param_groups(model, section)
+    names = [name for group in groups for name in group.pop("names")]
+    if section.name == "adamw":
+        made: torch.optim.Optimizer = torch.optim.AdamW(
+            groups, lr=lr, betas=section.betas, eps=section.eps, weight_decay=0.0, fused=_fused(groups),
+        )
+    else:
+        made = _of_timm(section, groups, lr)
+    made.mmask_names = names  # type: ignore[attr-defined]  # names in state order, for checkpoints
+    return made
+
+
+def _fused(groups: list[dict[str, Any]]) -> bool:
+    devices = {param.device.type for group in groups for param in group["params"]}
+    return devices <= {"cpu", "cuda", "mps"}
+
+
+def _of_timm(section: OptimSection, groups: list[dict[str, Any]], lr: float) -> torch.optim.Optimizer:
+    from timm.optim import create_optimizer_v2, list_optimizers
+
+    known = [str(name) for name in list_optimizers()]
+    if section.name.split("_")[-1] not in known:
+        raise RecipeError(
+            f"optim.name '{section.name}' is unknown{did_you_mean(section.name, known)}",
+            hint=f"timm has {', '.join(known)}",
+        )
+    return create_optimizer_v2(
+        groups, opt=section.name, lr=lr, weight_decay=0.0, betas=section.betas, eps=section.eps,
+    )
+
+
+def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Give every group its share of the step's learning rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group.get("lr_scale", 1.0)
+
+
+def pack_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """The optimizer's state as tensors (``parameter:key``) and as plain values for JSON.
+
+    Raises RecipeError for an optimizer whose state is neither.
+    """
+    names: list[str] = optimizer.mmask_names  # type: ignore[attr-defined]
+    tensors: dict[str, torch.Tensor] = {}
+    plain: dict[str, Any] = {}
+    state = optimizer.state_dict()
+    for index, entries in state["state"].items():
+        for key, value in entries.items():
+            label = f"{names[index]}:{key}" if isinstance(index, int) else f"{index}:{key}"
+            if isinstance(value, torch.Tensor):
+                tensors[label] = value
+            elif value is None or isinstance(value, bool | int | float | str):
+                plain[label] = value
+            else:
+                raise RecipeError(
+                    f"optimizer '{type(optimizer).__name__}' keeps a {type(value).__name__} as '{key}', "
+                    "which a checkpoint cannot hold", hint="choose another optim.name",
+                )
+    scalars = [
+        {k: v for k, v in group.items() if k != "params" and isinstance(v, bool | int | float | str)}
+        for group in state["param_groups"]
+    ]
+    return tensors, {"state": plain, "groups": scalars}
+
+
+def unpack_state(
+    optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor], saved: dict[str, Any]
+) -> None:
+    """The inverse of `pack_state`, into an optimizer of the same parameters."""
+    index = {name: i for i, name in enumerate(optimizer.mmask_names)}  # type: ignore[attr-defined]
+    state: dict[int, dict[str, Any]] = {}
+    for label, value in [*tensors.items(), *saved["state"].items()]:
+        name, key = label.rsplit(":", 1)
+        state.setdefault(index[name], {})[key] = value
+    groups = optimizer.state_dict()["param_groups"]
+    for group, scalars in zip(groups, saved["groups"], strict=True):
+        group.update(scalars)
+    optimizer.load_state_dict({"state": state, "param_groups": groups})

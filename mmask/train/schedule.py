@@ -1,0 +1,89 @@
+"""Schedules: how long a run is, and its learning rate at each step. Pure functions of the step."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from mmask.recipe.schema import Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """The learning rate of a run: linear warm-up from ``start`` to ``peak``, then down to ``floor``.
+
+    steps: optimizer steps of the whole run. warmup: how many of them warm up. kind: ``cosine`` (half a
+    period, Loshchilov & Hutter 2017), ``linear`` or ``constant``. samples: of one epoch; 0 if unknown.
+    """
+
+    steps: int
+    warmup: int
+    peak: float
+    start: float = 0.0
+    floor: float = 0.0
+    kind: str = "cosine"
+    batch: int = 1
+    samples: int = 0
+
+    def lr(self, step: int) -> float:
+        """The learning rate that optimizer step ``step`` (from 0) uses."""
+        if step < self.warmup:
+            return self.start + (self.peak - self.start) * step / self.warmup
+        if self.kind == "constant":
+            return self.peak
+        done = min(1.0, (step - self.warmup) / max(1, self.steps - self.warmup))
+        left = 1 - done if self.kind == "linear" else 0.5 * (1 + math.cos(math.pi * done))
+        return self.floor + (self.peak - self.floor) * left
+
+    def epoch(self, step: int) -> float:
+        """Passes over the data after ``step`` steps, as a fraction."""
+        return step * self.batch / self.samples if self.samples else 0.0
+
+
+def peak_lr(recipe: Recipe) -> tuple[float, str]:
+    """The peak learning rate and the arithmetic behind it: ``base_lr · batch / base_batch``."""
+    optim, batch = recipe.optim, recipe.data.batch_size
+    if optim.lr is not None:
+        return optim.lr, "optim.lr"
+    assert optim.base_lr is not None
+    lr = optim.base_lr * batch / optim.base_batch
+    return lr, f"{optim.base_lr:g} × {batch} / {optim.base_batch}"
+
+
+def in_steps(epochs: float, samples: int, batch: int) -> int:
+    """Optimizer steps of ``epochs`` passes over ``samples``; a begun step counts."""
+    return math.ceil(epochs * samples / batch - 1e-9)
+
+
+def course(recipe: Recipe, samples: int) -> Course:
+    """The course of a recipe over a training set of ``samples``."""
+    schedule, batch = recipe.schedule, recipe.data.batch_size
+    steps = schedule.steps
+    if steps is None:
+        assert schedule.epochs is not None
+        steps = max(1, in_steps(schedule.epochs, samples, batch))
+    warmup = schedule.warmup_steps
+    if warmup is None:
+        warmup = in_steps(schedule.warmup_epochs or 0.0, samples, batch)
+    return Course(
+        steps, min(warmup, steps), peak_lr(recipe)[0], schedule.warmup_lr, schedule.min_lr, schedule.kind,
+        batch, samples,
+    )
+
+
+def step_sums(recipe: Recipe, samples: int) -> dict[str, str]:
+    """How the numbers of a course came about, for people: name -> arithmetic."""
+    schedule, batch = recipe.schedule, recipe.data.batch_size
+    made = course(recipe, samples)
+    sums = {"lr": f"{made.peak:.3g} = {peak_lr(recipe)[1]}"}
+    if schedule.steps is None:
+        sums["steps"] = f"{made.steps:,} = {schedule.epochs:g} epochs × {samples:,} / {batch}"
+    else:
+        sums["steps"] = f"{made.steps:,} = {made.epoch(made.steps):.3g} epochs of {samples:,}"
+    if schedule.warmup_steps is None and schedule.warmup_epochs:
+        raw = in_steps(schedule.warmup_epochs, samples, batch)
+        cut = "" if raw <= made.steps else ", cut to the run's length"
+        sums["warm-up"] = f"{made.warmup:,} steps = {schedule.warmup_epochs:g} epochs{cut}"
+    else:
+        sums["warm-up"] = f"{made.warmup:,} steps"
+    return sums

@@ -1,0 +1,110 @@
+"""MaePreview: what was hidden and what the model puts there, as a picture."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from mmask.api import Batch, MaskedModel, MaskedObjective, MaskPlan, RecipeError
+
+_GREY, _PAPER, _INK = 128, 255, 40
+_TITLE, _GAP = 16, 4
+
+
+class MaePreview:
+    """A row for each sample: original, hidden patches in grey, and the prediction in their place.
+
+    samples: rows. tile: least side of a drawn picture in pixels; smaller pictures are enlarged by whole
+    numbers. Pictures are brought back to [0, 1] with the tokenizer's mean and std. With normalised
+    targets the model predicts neither a patch's mean nor its contrast: those of the truth are put back,
+    as the reference's visualisation does, and the picture says so. One channel is drawn grey; of more
+    than three, the first three.
+    """
+
+    def __init__(self, *, samples: int = 8, tile: int = 128) -> None:
+        self.samples, self.tile = samples, tile
+
+    def __call__(
+        self, model: MaskedModel, batch: Batch, *, plans: Any = None, predict: bool = True
+    ) -> np.ndarray:
+        """(H, W, 3) uint8. Without ``predict`` only the plan is drawn and the model is not run."""
+        full = model.draw(batch) if plans is None else model.given(batch, plans)
+        rows = min(self.samples, len(batch))
+        batch, full = batch.rows(0, rows), full.rows(0, rows)
+        was = model.training
+        model.eval()
+        try:
+            with torch.no_grad():
+                columns, note = _columns(model, batch, full, predict)
+        finally:
+            model.train(was)
+        return _sheet(columns, note, self.tile)
+
+
+def _columns(
+    model: MaskedModel, batch: Batch, plans: Any, predict: bool
+) -> tuple[dict[str, torch.Tensor], str]:
+    """Column title -> (B, C, H, W) pictures in [0, 1], and a footnote."""
+    scene = model.scene(batch, plans)
+    objective = _objective(model)
+    plan = scene.plan(objective.plan or "mask", objective.stream)
+    stream = objective.stream or next(iter(model.tokenizers))
+    tokenizer, clean = model.tokenizers[stream], scene.view("clean").tokens[stream].values
+    original = tokenizer.pixels(clean).float().cpu()
+    columns = {"original": original, "hidden": _greyed(original, plan)}
+    if not predict:
+        return columns, f"{plan.ratio():.0%} hidden"
+    prediction = objective.predict(scene)
+    target = objective.target(scene, prediction.scored)
+    filled = clean.flatten(0, 1).clone()
+    index = prediction.scored.index
+    value = objective.target.restore(prediction.value, target).to(filled.dtype)
+    filled = value if index is None else filled.index_copy(0, index.to(filled.device), value)
+    columns["reconstructed"] = tokenizer.pixels(filled.view_as(clean)).float().cpu()
+    normalised = objective.target.normalise
+    return columns, "each patch's own mean and deviation put back" if normalised else ""
+
+
+def _objective(model: MaskedModel) -> MaskedObjective:
+    for objective in model.objectives.values():
+        if isinstance(objective, MaskedObjective) and hasattr(objective.target, "restore"):
+            return objective
+    raise RecipeError("preview 'mae' draws predictions of pixels; no objective has such a target")
+
+
+def _greyed(pictures: torch.Tensor, plan: MaskPlan) -> torch.Tensor:
+    hidden = plan.on_grid(plan.layout.unit or 1)
+    return torch.where(hidden[:, None], torch.full_like(pictures, _GREY / 255), pictures)
+
+
+def _sheet(columns: dict[str, torch.Tensor], note: str, tile: int) -> np.ndarray:
+    from PIL import Image, ImageDraw
+
+    drawn = {title: _rgb(pictures) for title, pictures in columns.items()}
+    rows, high, wide, _ = next(iter(drawn.values())).shape
+    times = max(1, -(-tile // min(high, wide)))
+    high, wide = high * times, wide * times
+    size = (len(drawn) * (wide + _GAP) + _GAP, _TITLE + rows * (high + _GAP) + (_TITLE if note else _GAP))
+    sheet = Image.new("RGB", size, (_PAPER,) * 3)
+    draw = ImageDraw.Draw(sheet)
+    for column, (title, pictures) in enumerate(drawn.items()):
+        left = _GAP + column * (wide + _GAP)
+        draw.text((left, 2), title, fill=(_INK,) * 3)
+        for row, picture in enumerate(pictures):
+            big = picture.repeat(times, 0).repeat(times, 1)
+            sheet.paste(Image.fromarray(big), (left, _TITLE + row * (high + _GAP)))
+    draw.text((_GAP, size[1] - _TITLE + 2), note, fill=(_INK,) * 3)
+    return np.asarray(sheet).copy()
+
+
+def _rgb(pictures: torch.Tensor) -> np.ndarray:
+    """(B, C, H, W) in [0, 1] -> (B, H, W, 3) uint8."""
+    channels = pictures.shape[1]
+    if channels == 1:
+        pictures = pictures.expand(-1, 3, -1, -1)
+    elif channels == 2:
+        pictures = torch.cat([pictures, torch.zeros_like(pictures[:, :1])], dim=1)
+    pixels = (pictures[:, :3].clamp(0, 1) * 255).round().to(torch.uint8)
+    return pixels.permute(0, 2, 3, 1).contiguous().numpy()

@@ -1,0 +1,58 @@
+"""The picture of a reconstruction."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from mmask.api import use
+from mmask_image.preview import MaePreview
+from mmask_image.recipes.mae import mae
+
+
+def small(channels, normalise=True):
+    recipe = mae("small", "", width=24, depth=1, heads=3, patch=8, image_size=(16, 32), decoder=(16, 1, 2))
+    recipe.tokenize["image"] = use("patch", size=8, image_size=(16, 32), in_chans=channels)
+    recipe.objectives["pixels"].target = use("values", normalise=normalise)
+    return recipe
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_originals_hidden_patches_and_reconstructions_stand_side_by_side(channels, build, pictures):
+    model, batch = build(small(channels)), pictures(3, channels, 16, 32, torch.uint8)
+    sheet = MaePreview(samples=2, tile=16)(model, batch)
+    assert sheet.dtype == np.uint8
+    assert sheet.shape == (16 + 2 * 20 + 16, 3 * 36 + 4, 3)
+    original, hidden, made = (sheet[16:32, 4 + 36 * i : 36 + 36 * i] for i in range(3))
+    if channels == 3:
+        assert np.abs(original.astype(int) - batch["image"][0].permute(1, 2, 0).numpy()).max() <= 1
+    gone = model.draw(batch).plan("mask").on_grid((8, 8))[0].numpy()
+    assert (hidden[gone][:, : 2 if channels == 2 else 3] == 128).all()
+    assert np.array_equal(hidden[~gone], original[~gone])
+    assert np.array_equal(made[~gone], original[~gone])
+    assert not np.array_equal(made[gone], original[gone])
+
+
+@pytest.mark.parametrize("normalise", [True, False])
+def test_a_perfect_prediction_restores_the_picture(normalise, build, pictures, monkeypatch):
+    model, batch = build(small(3, normalise)), pictures(2, 3, 16, 32, torch.uint8)
+    objective = model.objectives["pixels"]
+
+    def perfect(scene):
+        from mmask.api import Prediction
+
+        scored = objective.scored(scene)
+        return Prediction(objective.target(scene, scored).value, scored)
+
+    monkeypatch.setattr(objective, "predict", perfect)
+    sheet = MaePreview(tile=16)(model, batch).astype(int)
+    assert np.abs(sheet[16:32, 76:108] - sheet[16:32, 4:36]).max() <= 1
+
+
+def test_a_plan_is_drawn_without_running_the_model(build, pictures, monkeypatch):
+    model, batch = build(small(3)).train(), pictures(2, 3, 16, 32, torch.uint8)
+    monkeypatch.setattr(type(model.encoder), "forward", None)
+    sheet = MaePreview(tile=32)(model, batch, predict=False)
+    assert sheet.shape[1] == 2 * (64 + 4) + 4
+    assert model.training
