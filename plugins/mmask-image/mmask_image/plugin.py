@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mmask.api import Component, hookimpl
+from mmask_image.claims import CODES
 
 _MAE = {
     "tiny": "masked autoencoder, ViT-Ti/16",
@@ -25,5 +26,6 @@ def mmask_components() -> tuple[Component, ...]:
             Component("recipe", f"mae-vit-{size}", f"mmask_image.recipes.mae:mae_vit_{size}", summary)
             for size, summary in _MAE.items()
         ),
+        *CODES,
         Component("dataset", "emoji", "mmask_image.dataset:emoji", "1,852 labelled 64 px pictures, in the wheel"),
     )
