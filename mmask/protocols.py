@@ -206,7 +206,9 @@ class Scene(Plans, Protocol):
 
 @runtime_checkable
 class Packer(Protocol):
-    """Turns raw files into samples for ``mmask data pack``."""
+    """Turns raw files into samples for ``mmask data pack``. ``extensions`` names the files it takes."""
+
+    extensions: Sequence[str]
 
     def __call__(self, path: Path, row: Mapping[str, Any]) -> Mapping[str, bytes]:
         """field name -> bytes of one sample. ``row`` holds the manifest's columns (label, caption, ...)."""
@@ -218,7 +220,11 @@ class Preview(Protocol):
     """Draws a batch, a plan or a reconstruction as a picture."""
 
     def __call__(self, model: Any, batch: Batch, *, plans: Any = None, predict: bool = True) -> np.ndarray:
-        """(H, W, 3) uint8. ``predict`` False draws the plan alone, without running the model."""
+        """(H, W, 3) uint8. ``predict`` False draws the plan alone, without running the model.
+
+        A preview of stored samples (``mmask data inspect``) says in ``parts`` which ones it can draw; its batch
+        holds their undecoded bytes and there is no model.
+        """
         ...
 
 

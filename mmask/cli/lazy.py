@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mmask.cli.session import Session
 from mmask.errors import UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from mmask.plugin.registry import Claim
 
 Table = Mapping[str, tuple[str, str]]  # name -> ("module:attribute", one line)
 
@@ -19,11 +22,12 @@ class LazyGroup(click.Group):
 
     A plugin's command has its bare name, or ``plugin/name`` where that is taken. Help is written from the
     table and the manifests alone; without overriding `format_commands`, click would import every command.
+    guests: whether plugins' commands belong here (they do at the top only).
     """
 
-    def __init__(self, *args: Any, table: Table, **options: Any) -> None:
+    def __init__(self, *args: Any, table: Table, guests: bool = True, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.table = table
+        self.table, self.open = table, guests
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The core's commands in the table's order, then those of plugins."""
@@ -50,10 +54,10 @@ class LazyGroup(click.Group):
         guests = self._guests(ctx)
         if guests:
             with formatter.section("Commands of plugins"):
-                formatter.write_dl([(n, f"{c.component.summary} [{c.plugin.name}]") for n, c in sorted(guests.items())])
+                formatter.write_dl([(name, _line(claim)) for name, claim in sorted(guests.items())])
         session.quiet = False
         broken = [plugin.name for plugin in session.host.plugins if plugin.state == "broken"]
-        if broken:
+        if broken and self.open:
             session.notify(f"could not load {', '.join(broken)}: see mmask plugins")
 
     def resolve_command(
@@ -64,14 +68,20 @@ class LazyGroup(click.Group):
         if name.startswith("-") or self.get_command(ctx, name) is not None:
             return super().resolve_command(ctx, args)
         known = self.list_commands(ctx)
-        lines = [f"there are {', '.join(known)}", *_session(ctx).host.suspects()]
+        lines = [f"there are {', '.join(known)}", *(_session(ctx).host.suspects() if self.open else ())]
         raise UsageError(f"no command '{name}'{did_you_mean(name, known)}", hint="\n  ".join(lines))
 
-    def _guests(self, ctx: click.Context) -> dict[str, Any]:
+    def _guests(self, ctx: click.Context) -> dict[str, Claim]:
+        if not self.open:
+            return {}
         claims = _session(ctx).host.claims("command", tolerant=True)
         names = [claim.component.name for claim in claims]
         taken = {*self.table, *(name for name in names if names.count(name) > 1)}
         return {c.qualified if c.component.name in taken else c.component.name: c for c in claims}
+
+
+def _line(claim: Claim) -> str:
+    return f"{claim.component.summary} [{claim.plugin.name}]"
 
 
 def _session(ctx: click.Context) -> Session:

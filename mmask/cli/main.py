@@ -35,7 +35,8 @@ EXIT_INTERRUPTED = 130
 
 
 @click.group(
-    cls=LazyGroup, table=TABLE, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    cls=LazyGroup, table=TABLE,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(__version__, prog_name="mmask", message="%(prog)s %(version)s")
 def cli() -> None:

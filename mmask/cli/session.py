@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from mmask.cli.flags import Chosen
     from mmask.plugin.host import Host
     from mmask.recipe.resolve import Resolved
 
@@ -39,19 +37,20 @@ class Session:
         if not self.quiet:
             click.echo(f"mmask: {line}", err=True)
 
-    def resolve(
-        self, recipe: str | None, config: str | Path | None, flags: Mapping[str, tuple[str, Any]],
-        overrides: Sequence[str], *, profile: str | None = None, check: bool = True,
-    ) -> Resolved:
-        """`mmask.recipe.resolve.resolve` with this session's plugins; its notes go to stderr."""
+    def resolve(self, chosen: Chosen, *, check: bool = True) -> Resolved:
+        """The recipe that the flags ask for (`mmask.recipe.resolve.resolve`); its notes go to stderr.
+
+        check: import the components and check their options. Plugins may refuse the outcome.
+        """
         from mmask.recipe.resolve import resolve
 
         made = resolve(
-            self.host, recipe=recipe, config=config, flags=flags, overrides=overrides,
-            profile=profile, check=check,
+            self.host, recipe=chosen.recipe, config=chosen.config, flags=chosen.flags,
+            overrides=chosen.overrides, profile=chosen.profile, check=check,
         )
         for note in made.notes:
             self.notify(note)
+        self.host.hooks.recipe(made.recipe)
         return made
 
 

@@ -27,5 +27,8 @@ def mmask_components() -> tuple[Component, ...]:
             for size, summary in _MAE.items()
         ),
         *CODES,
-        Component("dataset", "emoji", "mmask_image.dataset:emoji", "1,852 labelled 64 px pictures, in the wheel"),
+        Component("dataset", "emoji", "mmask_image.dataset:emoji", "1,852 labelled pictures of 64 px, in the wheel"),
+        Component("decoder", "image", "mmask_image.decode:ImageDecoder", "crop, flip and resize of any picture"),
+        Component("packer", "image", "mmask_image.pack:ImagePacker", "picture files, as they are or made smaller"),
+        Component("preview", "contact-sheet", "mmask_image.contact:ContactSheet", "stored samples side by side"),
     )

@@ -1,0 +1,230 @@
+"""The loader: the canonical stream, cut into global batches, dealt to ranks and workers, decoded, stacked.
+
+Step k holds global positions start + kB up to start + (k+1)B on every topology. Group number p div g of them
+belongs to rank (p div g) mod R and, there, to worker (p div gR) mod W: when g·R·W divides the C canonical
+streams, each reader owns C/(RW) streams and no byte is read twice.
+"""
+
+from __future__ import annotations
+
+import atexit
+import itertools
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from mmask.data.collate import collate, merge, split_augment
+from mmask.data.faults import Fault, Ledger
+from mmask.data.part import Maker, Part
+from mmask.data.worker import Worker
+from mmask.errors import UsageError
+from mmask.types import Batch
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+    from numpy.typing import NDArray
+
+    from mmask.data.stream import Stream
+    from mmask.protocols import Decoder
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Which positions of a step one reader has. worker -1: all of the rank's.
+
+    start: position of step 0. end: one past the last position there is (None: no end). spread: samples of the
+    pass when positions are a sample of it (`Loader` with ``evaluate`` and ``limit``), else 0.
+    """
+
+    batch: int
+    rank: int
+    world: int
+    group: int
+    start: int
+    end: int | None = None
+    workers: int = 1
+    worker: int = -1
+    spread: int = 0
+
+    def __call__(self, step: int) -> NDArray[np.int64]:
+        """Global positions of ``step``, ascending."""
+        first = self.start + step * self.batch
+        last = first + self.batch if self.end is None else min(first + self.batch, self.end)
+        positions = np.arange(first, max(first, last), dtype=np.int64)
+        group = positions // self.group
+        mine = group % self.world == self.rank
+        if self.worker >= 0:
+            mine &= group // self.world % self.workers == self.worker
+        found = positions[mine]
+        return found * self.spread // self.end if self.spread and self.end else found
+
+
+class Loader:
+    """This rank's part of every global batch.
+
+    stream: the samples in canonical order. decode: decoders by name, run in order on each sample.
+    batch_size: B, samples of a step over all ranks; ``group * world`` must divide it. workers: processes that
+    decode (0: in this process, with the same batches). start: the global position to begin at; beginning
+    there costs the same wherever it is. group: so many consecutive positions stay together. fault_budget,
+    ledger: see `mmask.data.faults`. evaluate: one pass in stored order, without augmentation or
+    substitutes; ``limit`` then takes so many samples evenly from it. In training ``limit`` is the number of
+    positions after which the loader ends; without it, it never does.
+
+    Iterating yields `mmask.types.Batch`; ``wait`` is the time spent waiting for data since it was last read.
+    """
+
+    def __init__(
+        self, stream: Stream, decode: Mapping[str, Decoder], *, batch_size: int, rank: int = 0, world: int = 1,
+        workers: int = 0, start: int = 0, seed: int = 0, group: int = 1, fault_budget: float = 0.01,
+        ledger: Path | None = None, evaluate: bool = False, limit: int | None = None,
+    ) -> None:
+        _check_topology(batch_size, rank, world, workers, group, start)
+        self.stream, self.seed, self.evaluate = stream, seed, evaluate
+        self.batch_size, self.rank, self.world, self.workers, self.group = batch_size, rank, world, workers, group
+        self.position = start
+        self._limit = limit
+        self._maker = Maker(stream, decode, seed, evaluate)
+        self._ragged = frozenset(name for one in decode.values() for name in getattr(one, "ragged", ()))
+        self._ledger = Ledger(ledger, fault_budget, short=len(stream), rank=rank, world=world, group=group,
+                              evaluate=evaluate)
+        self._end = self._last(start, limit)
+        self._wait = 0.0
+        self._running: list[Worker] = []
+
+    def _last(self, start: int, limit: int | None) -> int | None:
+        if self.evaluate:
+            return len(self.stream) if limit is None else min(limit, len(self.stream))
+        return None if limit is None else start + limit
+
+    @property
+    def wait(self) -> float:
+        """Seconds spent waiting for data since this was last asked."""
+        waited, self._wait = self._wait, 0.0
+        return waited
+
+    def __len__(self) -> int:
+        """Steps from the start to the end; only a loader that ends has a length."""
+        if self._end is None:
+            raise TypeError("a training loader without a limit has no end")
+        return max(0, -(-(self._end - self.position) // self.batch_size))
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Batches from ``position`` on; an evaluation begins anew each time."""
+        if self.evaluate:
+            self.position = 0
+        self._note_torn()
+        share = Share(self.batch_size, self.rank, self.world, self.group, self.position, self._end,
+                      spread=len(self.stream) if self.evaluate and self._limit else 0)
+        try:
+            for step in self._steps():
+                begun = time.perf_counter()
+                if self.workers and not self._running:
+                    self._start(share)
+                batch = self._assemble(share, step)
+                self._wait += time.perf_counter() - begun
+                self.position += self.batch_size
+                if batch is not None:
+                    yield batch
+        finally:
+            self.close()
+
+    def _steps(self) -> Any:
+        if self._end is None:
+            return itertools.count()
+        return range(len(self))
+
+    def _start(self, share: Share) -> None:
+        steps = itertools.count() if self._end is None else range(len(self))
+        inherited: list[Connection] = []
+        atexit.register(self.close)  # runs before multiprocessing's own exit, which would wait for workers
+        for number in range(self.workers):
+            mine = Share(share.batch, share.rank, share.world, share.group, share.start, share.end, self.workers,
+                         number, share.spread)
+            self._running.append(Worker(number, self._maker, mine, steps, inherited))
+
+    def _assemble(self, share: Share, step: int) -> Batch | None:
+        wanted = share(step)
+        if not len(wanted):
+            return None
+        if self._running:
+            parts, fields = self._gather(share, step)
+        else:
+            part = self._maker.part(wanted)
+            parts, fields = [part], collate(part.columns, self._ragged) if part.positions else {}
+        faults = [fault for part in parts for fault in part.faults]
+        if faults:
+            faults.sort(key=lambda fault: (fault.position, fault.attempt))
+            self._ledger.add(faults, self.position + self.batch_size)
+        return self._batch(parts, fields) if fields or any(part.positions for part in parts) else None
+
+    def _gather(self, share: Share, step: int) -> tuple[list[Part], dict[str, Any]]:
+        """Every worker's part of a step, merged by position."""
+        taken = []
+        for worker in self._running:
+            if len(worker.positions(step)):
+                taken.append((worker, *worker.take(step)))
+        parts = [part for _, part, _, _ in taken]
+        order = np.sort(np.concatenate([np.array(part.positions, np.int64) for part in parts]))
+        pieces = [(torch.from_numpy(np.searchsorted(order, part.positions)), made)
+                  for _, part, made, _ in taken if part.positions]
+        fields = merge(pieces, len(order), self._ragged) if pieces else {}
+        for worker, _, _, slot in taken:
+            worker.release(slot)
+        return parts, fields
+
+    def _batch(self, parts: list[Part], fields: dict[str, Any]) -> Batch:
+        position = np.concatenate([np.array(part.positions, np.int64) for part in parts])
+        order = np.argsort(position, kind="stable")
+        names = [name for part in parts for name in part.names]
+        plain, augment = split_augment(fields)
+        first = int(position[order[0]])
+        return Batch(
+            fields=plain,
+            ids=np.concatenate([np.array(part.ids, np.uint64) for part in parts])[order],
+            visits=np.concatenate([np.array(part.visits, np.int64) for part in parts])[order],
+            names=tuple(names[row] for row in order.tolist()),
+            epoch=0 if self.evaluate else first // len(self.stream),
+            position=first, augment=augment,
+        )
+
+    def _note_torn(self) -> None:
+        """Shards whose end is lost go to the ledger too; the first rank writes them."""
+        if self.rank:
+            return
+        torn = [Fault(source.name, shard, "", one.offset, f"{one.kind}: {one.detail}", epoch=-1)
+                for source in self.stream.sources for shard, one in source.lost]
+        self._ledger.add(torn, self.position)
+
+    def close(self) -> None:
+        """End the workers. The loader can be iterated again."""
+        workers, self._running = self._running, []
+        atexit.unregister(self.close)
+        for worker in workers:
+            worker.stop()
+        for worker in workers:
+            worker.end()
+
+    def __enter__(self) -> Loader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _check_topology(batch: int, rank: int, world: int, workers: int, group: int, start: int) -> None:
+    if world < 1 or not 0 <= rank < world:
+        raise UsageError(f"rank {rank} of {world} ranks")
+    if workers < 0 or group < 1 or batch < 1 or start < 0:
+        raise UsageError(f"batch size {batch}, workers {workers}, group {group}, start {start}: one is too small")
+    if batch % (world * group):
+        what = f"{world} ranks" if group == 1 else f"{world} ranks in groups of {group}"
+        near = max(1, round(batch / (world * group))) * world * group
+        raise UsageError(f"batch size {batch} cannot be dealt to {what}", hint=f"the nearest that can is {near}")
+    if start % group:
+        raise UsageError(f"position {start} splits a group of {group}")
