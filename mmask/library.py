@@ -74,6 +74,6 @@ def load_run(path: str | Path, *, ema: bool = True) -> MaskedModel:
 
     ema: take the moving average of the weights where the run kept one.
     """
-    from mmask.train.checkpoint import load_model
+    from mmask.train.revive import load_model
 
-    return load_model(path, ema=ema)
+    return load_model(path, plugins(), ema=ema)

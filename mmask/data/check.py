@@ -1,214 +1,117 @@
-"""What will go wrong with shards on a topology, told before a machine is taken.
-
-Everything comes from the indices: nothing is decoded, and a large set is checked as fast as its indices load.
-"""
+"""What will go wrong with shards on a topology, said before anything runs. Reads indices, never samples."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import gcd
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmask.data.index import ShardIndex
-from mmask.data.sidecar import load_or_build
-from mmask.data.store import find_shards
-from mmask.data.texts import Texts
-from mmask.errors import DataError
+from mmask.data.columns import LABEL_FIELD
+from mmask.data.tar import Finding
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from collections.abc import Sequence
 
-FAIL, WARN, NOTE = "fail", "warn", "note"
-LABELS = ("label", "cls")
+    from mmask.data.source import Source
 
-_ADVICE = {
-    "torn": (FAIL, "copy the shard again from where it was whole, or pack it again; its complete samples are usable"),
-    "header": (FAIL, "copy the shard again from where it was whole; samples after the bad header are lost"),
-    "half": (FAIL, "a decoder that needs the part will send these samples to the ledger; pack them again"),
-    "empty": (FAIL, "these samples cannot be decoded and will go to the ledger; pack them again"),
-    "duplicate": (WARN, "mmask reads the second one as a sample of its own; other readers stop or drop one"),
-    "unsorted": (WARN, "mmask joins the parts; plain webdataset makes several half samples of them"),
-    "path": (NOTE, "the key is only a name here, but unpacking the tar could write outside its folder"),
-    "special": (NOTE, "links, devices and sparse files are skipped"),
-    "unnamed": (NOTE, "files without an extension belong to no sample and are skipped"),
-    "column": (WARN, "filters and class statistics do not see these samples"),
-}
+_CLUMPED = 2.0  # times the expected mean run length from which an order is called sorted
 
 
-@dataclass(frozen=True, slots=True)
-class Advice:
-    """One finding. level: ``fail`` (samples or the run will be lost), ``warn`` or ``note``."""
+def read_amplification(ranks: int, workers: int, streams: int, group: int = 1) -> int:
+    """How many readers share each canonical stream: 1 when group x ranks x workers divides ``streams``.
 
-    level: str
-    kind: str
-    where: str
-    what: str
-    advice: str
+    A reader that fetches more than single samples (a disk's read-ahead, a page cache for each machine) fetches
+    that many times the bytes. workers: of each rank; 0 counts as the rank itself.
+
+    >>> read_amplification(8, 8, 64), read_amplification(3, 2, 64)
+    (1, 3)
+    """
+    readers = ranks * max(1, workers)
+    step = gcd(streams, group * readers)  # the positions of one stream meet every step-th residue
+    return min(readers, group * readers // step)
 
 
 @dataclass(frozen=True, slots=True)
-class Topology:
-    """Who reads. streams, shuffle: of the recipe's data section. batch: samples of a step, 0 if not known."""
+class Runs:
+    """Runs of equal consecutive values. mean: samples of a run; expected: in a random order of the same values;
+    longest: samples of the longest run."""
 
-    ranks: int = 1
-    workers: int = 1
-    streams: int = 64
-    shuffle: int = 4096
-    batch: int = 0
+    mean: float
+    expected: float
+    longest: int
 
     @property
-    def readers(self) -> int:
-        """Processes that read: workers of all ranks (a rank without workers reads itself)."""
-        return self.ranks * max(1, self.workers)
+    def clumped(self) -> bool:
+        """Whether the order is far from random."""
+        return self.mean > _CLUMPED * self.expected and self.longest > 2
 
-    @property
-    def amplification(self) -> int:
-        """How many readers visit each piece of a shard: 1 when every canonical stream has one owner."""
-        return self.readers // gcd(self.readers, self.streams)
+
+def runs(values: Any) -> Runs:
+    """Runs in (n,) values in stored order. For a random order of n values with counts n_k, neighbours are equal
+    with probability p = sum n_k (n_k - 1) / (n (n - 1)), so n / (1 + (n - 1)(1 - p)) samples make a run."""
+    values = np.asarray(values)
+    n = len(values)
+    if n < 2:
+        return Runs(float(n), float(max(n, 1)), n)
+    changes = np.flatnonzero(values[1:] != values[:-1]) + 1
+    lengths = np.diff(np.concatenate([[0], changes, [n]]))
+    counts = np.unique(values, return_counts=True)[1].astype(np.float64)
+    equal = float((counts * (counts - 1)).sum() / (n * (n - 1)))
+    return Runs(float(lengths.mean()), n / (1 + (n - 1) * (1 - equal)), int(lengths.max()))
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
-    """The result. indices: of the shards that could be read."""
+class ShardCheck:
+    """One shard's samples and findings."""
 
-    shards: int
+    name: str
     samples: int
-    advice: tuple[Advice, ...]
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceCheck:
+    """What `check_source` saw. sorted_by: column -> its runs, for those stored in clumps. amplification: as
+    `read_amplification`. idle: readers that never have a stream to read."""
+
+    name: str
+    shards: tuple[ShardCheck, ...]
+    sorted_by: dict[str, Runs]
+    amplification: int
+    idle: int
 
     @property
-    def fails(self) -> bool:
-        """Whether something will fail."""
-        return any(one.level == FAIL for one in self.advice)
+    def samples(self) -> int:
+        """Usable samples, after filters."""
+        return sum(shard.samples for shard in self.shards)
+
+    @property
+    def harmful(self) -> bool:
+        """Whether samples are lost."""
+        return any(finding.harmful for shard in self.shards for finding in shard.findings)
 
 
-def check(urls: Iterable[str], topology: Topology) -> Checked:
-    """Check the shards of all patterns as one set. Raises DataError only when no shard is named at all."""
-    refs = [ref for url in urls for ref in find_shards(url)]
-    found: list[Advice] = []
-    indices: list[tuple[str, ShardIndex]] = []
-    for ref in refs:
-        try:
-            indices.append((ref.name, load_or_build(ref.url)))
-        except (DataError, OSError) as error:
-            hint = getattr(error, "hint", "") or "this shard cannot be used"
-            found.append(Advice(FAIL, "unreadable", ref.name, getattr(error, "message", str(error)), hint))
-    for name, index in indices:
-        found += _of_shard(name, index)
-    found += _parts(indices)
-    samples = sum(len(index) for _, index in indices)
-    found += _topology(len(refs), samples, topology)
-    found += _runs([index for _, index in indices], topology.shuffle)
-    rank = {FAIL: 0, WARN: 1, NOTE: 2}
-    return Checked(len(refs), samples, tuple(sorted(found, key=lambda one: rank[one.level])))
-
-
-def _of_shard(name: str, index: ShardIndex) -> Iterator[Advice]:
-    for one in index.findings:
-        level, advice = _ADVICE.get(one.kind, (WARN, ""))
-        times = f" and {one.count - 1} more" if one.count > 1 else ""
-        yield Advice(level, one.kind, f"{name} @ {one.offset}", f"{one.detail}{times}", advice)
-    if not len(index):
-        yield Advice(FAIL, "no samples", name, "the shard holds no sample", "leave it out of the pattern")
-
-
-def _parts(indices: Sequence[tuple[str, ShardIndex]]) -> Iterator[Advice]:
-    """Parts that most shards have and some do not: a shard's own index cannot see that."""
-    filled = [(name, index) for name, index in indices if len(index)]
-    counts = Counter(part for _, index in filled for part in index.fields)
-    for part, count in sorted(counts.items()):
-        lacking = [name for name, index in filled if part not in index.fields]
-        if lacking and count > len(filled) / 2:
-            yield Advice(FAIL, "missing part", lacking[0],
-                         f"no sample of it has '{part}', which {count} of {len(filled)} shards have"
-                         + (f"; nor of {len(lacking) - 1} more" if len(lacking) > 1 else ""),
-                         "shards of different kinds are mixed: name them as two sources, or pack them again")
-
-
-def _topology(shards: int, samples: int, topology: Topology) -> Iterator[Advice]:
-    readers = topology.readers
-    where = f"{topology.ranks} ranks x {topology.workers} workers"
-    if samples < readers:
-        yield Advice(FAIL, "too few samples", where, f"{samples} samples for {readers} readers",
-                     "some readers would never have work: use fewer ranks or workers")
-    if topology.batch and topology.batch % topology.ranks:
-        near = max(1, round(topology.batch / topology.ranks)) * topology.ranks
-        yield Advice(FAIL, "batch", where, f"a batch of {topology.batch} cannot be dealt to {topology.ranks} ranks",
-                     f"the nearest that can is {near}")
-    if topology.batch > samples:
-        yield Advice(WARN, "batch", where, f"a batch of {topology.batch} holds every one of {samples} samples "
-                     "more than once", "use a smaller batch or more data")
-    if shards < readers:
-        yield Advice(WARN, "few shards", where, f"{shards} shards for {readers} readers",
-                     f"mmask shares a shard among readers; plain webdataset would leave {readers - shards} idle: "
-                     f"smaller shards (--shard-size) serve both")
-    if topology.amplification > 1:
-        workers = _good_workers(topology)
-        yield Advice(WARN, "amplification", where,
-                     f"each piece of a shard is visited by {topology.amplification} readers: {readers} readers do "
-                     f"not divide {topology.streams} streams",
-                     f"--workers {workers} or data.streams={_multiple(topology.streams, readers)} gives every stream "
-                     "one reader (data.streams is part of the order: set it before the first step)")
-
-
-def _good_workers(topology: Topology) -> int:
-    """The largest number of workers, at most the one asked for, at which each stream has one owner."""
-    fits = [w for w in range(1, topology.workers + 1) if topology.streams % (topology.ranks * w) == 0]
-    return fits[-1] if fits else 1
-
-
-def _multiple(streams: int, readers: int) -> int:
-    """The multiple of ``readers`` nearest to ``streams``, at least one."""
-    return max(1, round(streams / readers)) * readers
-
-
-def _runs(indices: Sequence[ShardIndex], shuffle: int) -> Iterator[Advice]:
-    """Stored order that is sorted by class or by size."""
-    full = [index for index in indices if len(index)]
-    for name in LABELS:
-        if full and all(name in index.columns for index in full):
-            yield from _label_runs(np.concatenate([_codes(index.columns[name]) for index in full]), name, shuffle)
-            break
-    if full:
-        yield from _size_runs(np.concatenate([index.column("size") for index in full]))
-
-
-def _codes(values: Any) -> NDArray[Any]:
-    return np.array(values.list()) if isinstance(values, Texts) else np.asarray(values)
-
-
-def _label_runs(labels: NDArray[Any], name: str, shuffle: int) -> Iterator[Advice]:
-    """Compare how often neighbours share a class with how often they would in a random order."""
-    n = len(labels)
-    _, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    if n < 32 or len(counts) < 2:
-        return
-    share = counts / n
-    expected = float((share**2).sum())
-    seen = float((codes[1:] == codes[:-1]).mean())
-    noise = 6 * np.sqrt(expected * (1 - expected) / (n - 1))
-    if seen <= expected + max(noise, 0.1 * (1 - expected)):
-        return
-    ends = np.flatnonzero(np.append(codes[1:] != codes[:-1], True))
-    longest = int(np.diff(ends, prepend=-1).max())
-    block = min(n, max(shuffle, 1))
-    inside = np.mean([len(np.unique(codes[at : at + block])) for at in range(0, n - block + 1, max(block, n // 64))])
-    yield Advice(WARN, "label runs", f"column '{name}'",
-                 f"{seen:.0%} of neighbours share a class (a random order: {expected:.0%}); the longest run is "
-                 f"{longest}; a shuffle block of {block} samples sees {inside:.0f} of {len(counts)} classes",
-                 "the set is sorted by class: write it again with mmask data pack, which draws the order")
-
-
-def _size_runs(sizes: NDArray[np.int64]) -> Iterator[Advice]:
-    """Rank correlation between neighbours' sizes."""
-    if len(sizes) < 128 or sizes.min() == sizes.max():
-        return
-    ranks = np.argsort(np.argsort(sizes, kind="stable"), kind="stable").astype(np.float64)
-    near = float(np.corrcoef(ranks[:-1], ranks[1:])[0, 1])
-    if near > 0.5:
-        yield Advice(WARN, "length runs", "column 'size'",
-                     f"neighbours have like sizes (rank correlation {near:.2f})",
-                     "batches will differ in cost and content: write the set again with mmask data pack")
+def check_source(
+    source: Source, *, ranks: int = 1, workers: int = 1, streams: int = 64, group: int = 1,
+    columns: Sequence[str] = (LABEL_FIELD,),
+) -> SourceCheck:
+    """Findings of every shard, runs in ``columns`` (those an index has), and how the topology reads."""
+    shards = []
+    values: dict[str, list[Any]] = {}
+    for number, ref in enumerate(source.shards):
+        joined, rows = source.index(number)
+        findings = list(joined.findings)
+        if not source.counts[number]:
+            findings.append(Finding("empty", "no sample is left" if rows is not None else "the shard has no sample"))
+        shards.append(ShardCheck(ref.name, int(source.counts[number]), tuple(findings)))
+        for column in set(columns) & set(joined.columns()):
+            found = joined.column(column)
+            values.setdefault(column, []).append(found if rows is None else found[rows])
+    clumps = {name: runs(np.concatenate(found)) for name, found in values.items()}
+    readers = ranks * max(1, workers)
+    return SourceCheck(
+        source.name, tuple(shards), {name: one for name, one in clumps.items() if one.clumped},
+        read_amplification(ranks, workers, streams, group), max(0, readers - min(streams, len(source))),
+    )

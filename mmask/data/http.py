@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import urllib.request
 from typing import Any
 
@@ -51,13 +52,21 @@ class HttpStore:
         end = min(offset + size, self.size)
         if end <= offset:
             return b""
-        for _ in range(_TRIES):
-            answer = self._ask(offset, end - offset)
+        problem = ""
+        for attempt in range(_TRIES):
+            if attempt:
+                time.sleep(_BACK_OFF * 2 ** (attempt - 1))
+            try:
+                answer = self._ask(offset, end - offset)
+            except DataError as error:  # the connection broke in the middle of the body
+                problem = error.message
+                continue
             if answer.status != 206:
                 raise DataError(f"{self.url}: bytes {offset}-{end - 1}: the server answered {answer.status}")
             if len(answer.data) == end - offset:
                 return answer.data
-        raise DataError(f"{self.url}: bytes {offset}-{end - 1}: the answer stayed short after {_TRIES} attempts")
+            problem = f"{len(answer.data)} of {end - offset} bytes came"
+        raise DataError(f"{self.url}: bytes {offset}-{end - 1}: {problem}, {_TRIES} times")
 
     def _ask(self, offset: int, size: int) -> Any:
         import urllib3

@@ -11,13 +11,13 @@ import numpy as np
 class TensorBoardTracker:
     """A `mmask.protocols.Tracker` that writes TensorBoard event files.
 
-    folder: the run's folder. Rows after ``step`` of a run that was cut back are hidden by ``purge_step``.
+    out (wired): the run's folder. Rows after ``step`` (wired) of a run that was cut back are hidden by ``purge_step``.
     """
 
-    def __init__(self, *, folder: Path, step: int = 0) -> None:
+    def __init__(self, *, out: Path, step: int = 0) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        self._writer = SummaryWriter(str(folder), purge_step=step + 1 if step else None, flush_secs=30)
+        self._writer = SummaryWriter(str(out), purge_step=step + 1 if step else None, flush_secs=30)
 
     def log(self, step: int, numbers: Mapping[str, float]) -> None:
         """Scalars of one logged step; ``val_...`` goes under ``val/``, the rest under ``train/``."""

@@ -63,8 +63,8 @@ def make(claim: Claim, options: Mapping[str, Any], wiring: Mapping[str, Any], *,
         else:
             made = target(**ready, **parts)
     except MmaskError as error:
-        place = f"{where or what}: "
-        message = error.message if error.message.startswith(place) else place + error.message
+        place = where or what
+        message = error.message if error.message.startswith(place) else f"{place}: {error.message}"
         raise type(error)(message, hint=error.hint) from error
     except Exception as error:
         raise PluginError(

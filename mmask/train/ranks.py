@@ -86,13 +86,16 @@ class Ranks:
         if self.world > 1:
             dist.all_reduce(torch.zeros(1))
 
-    def wrap(self, model: nn.Module, device: torch.device) -> nn.Module:
-        """DDP around the model when there is more than one rank."""
+    def wrap(self, model: nn.Module, device: torch.device, *, idle: bool = False) -> nn.Module:
+        """DDP around the model when there is more than one rank.
+
+        idle: some parameters take no part in some steps (a program of tasks), so DDP has to look for them.
+        """
         if self.world == 1:
             return model
         return nn.parallel.DistributedDataParallel(
             model, device_ids=[device] if device.type == "cuda" else None,
-            broadcast_buffers=False, gradient_as_bucket_view=True,
+            broadcast_buffers=False, gradient_as_bucket_view=True, find_unused_parameters=idle,
         )
 
     def part(self, batch_size: int, accumulate: int) -> int:

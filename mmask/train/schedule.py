@@ -73,17 +73,16 @@ def course(recipe: Recipe, samples: int) -> Course:
 
 def step_sums(recipe: Recipe, samples: int) -> dict[str, str]:
     """How the numbers of a course came about, for people: name -> arithmetic."""
-    schedule, batch = recipe.schedule, recipe.data.batch_size
-    made = course(recipe, samples)
-    sums = {"lr": f"{made.peak:.3g} = {peak_lr(recipe)[1]}"}
+    schedule, made = recipe.schedule, course(recipe, samples)
+    peak, how = peak_lr(recipe)
+    lr = f"{peak:.4g} = {how}" if recipe.optim.lr is None else f"{peak:.4g}"
     if schedule.steps is None:
-        sums["steps"] = f"{made.steps:,} = {schedule.epochs:g} epochs × {samples:,} / {batch}"
+        steps = f"{made.steps:,} = {schedule.epochs:g} epochs × {samples:,} / {made.batch}"
     else:
-        sums["steps"] = f"{made.steps:,} = {made.epoch(made.steps):.3g} epochs of {samples:,}"
+        steps = f"{made.steps:,} = {made.epoch(made.steps):.3g} epochs"
+    warmup = f"{made.warmup:,} steps"
     if schedule.warmup_steps is None and schedule.warmup_epochs:
-        raw = in_steps(schedule.warmup_epochs, samples, batch)
-        cut = "" if raw <= made.steps else ", cut to the run's length"
-        sums["warm-up"] = f"{made.warmup:,} steps = {schedule.warmup_epochs:g} epochs{cut}"
-    else:
-        sums["warm-up"] = f"{made.warmup:,} steps"
-    return sums
+        warmup += f" = {schedule.warmup_epochs:g} epochs"
+    if made.warmup >= made.steps:
+        warmup += ": the whole run, so the peak is never held (set schedule.warmup_steps)"
+    return {"steps": steps, "learning rate": f"{lr}, {schedule.kind} to {made.floor:g}", "warm-up": warmup}

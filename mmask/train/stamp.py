@@ -44,7 +44,7 @@ def _tables(plans: BatchPlans) -> Iterator[tuple[str, NDArray[np.uint64]]]:
             label = f"plan.{plan_name}.{stream}"
             yield f"{label}.hidden", _words(np.packbits(plan.hidden.numpy(), axis=1))
             yield f"{label}.keep", _words(_tight(plan))
-            for part in ("action", "source", "altered"):
+            for part in ("action", "source", "edit", "cells"):
                 value = getattr(plan, part)
                 if value is not None:
                     yield f"{label}.{part}", _words(value.cpu().numpy())

@@ -1,0 +1,239 @@
+"""report.html: a run on one page that needs nothing but itself. It opens from disk, mail or a server."""
+
+from __future__ import annotations
+
+import base64
+import json
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from mmask.errors import UsageError
+from mmask.observe.charts import Series, chart, short, smooth
+from mmask.observe.figures import list_figures
+from mmask.observe.metrics import read_rows
+
+Row = Mapping[str, Any]
+_SHOWN = 7  # pictures; the files of the others stay in figures/
+
+
+def write_report(run: Path) -> Path:
+    """Write ``run/report.html`` from what the run folder holds. Raises UsageError when that is no run."""
+    if not (run / "recipe.toml").is_file():
+        raise UsageError(f"{run} is no run: it has no recipe.toml", hint="give the folder that train wrote (--out)")
+    path = run / "report.html"
+    aside = path.with_name(".report.html.tmp")
+    aside.write_text(page(run), encoding="utf-8")
+    aside.replace(path)
+    return path
+
+
+def page(run: Path) -> str:
+    """The page as text."""
+    recipe = tomllib.loads((run / "recipe.toml").read_text(encoding="utf-8"))
+    rows, env = read_rows(run / "metrics.jsonl"), _json(run / "env.json")
+    steps = _steps(run, recipe, rows)
+    title = escape(f"{recipe.get('name', run.name)} · {run.name}")
+    style, script = (files("mmask.observe").joinpath(f"report.{kind}").read_text("utf-8") for kind in ("css", "js"))
+    body = "\n".join([
+        _head(run, recipe, rows, steps), _tiles(run, rows, steps), _charts(rows), _shots(run),
+        _recipe(recipe), _environment(env),
+    ])
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<style>\n{style}</style></head>\n<body>\n{body}\n<script>\n{script}</script>\n</body></html>\n"
+    )
+
+
+def _steps(run: Path, recipe: Row, rows: Sequence[Row]) -> int:
+    """Steps of the whole schedule, as the newest checkpoint says; the recipe's own number otherwise."""
+    for folder in sorted((run / "checkpoints").glob("step-*"), reverse=True):
+        told = _json(folder / "state.json").get("schedule", {}).get("steps")
+        if told:
+            return int(told)
+    return int(recipe.get("schedule", {}).get("steps") or 0)
+
+
+def _head(run: Path, recipe: Row, rows: Sequence[Row], steps: int) -> str:
+    done = int(rows[-1]["step"]) if rows else 0
+    badge = '<span class="badge done">done</span>' if steps and done >= steps else (
+        f'<span class="badge">{done:,} of {steps:,} steps</span>' if steps else ""
+    )
+    lines = [f"<h1>{escape(str(recipe.get('name', '')))}{badge}</h1>"]
+    if recipe.get("summary"):
+        lines.append(f"<p>{escape(str(recipe['summary']))}</p>")
+    if recipe.get("paper"):
+        lines.append(f'<p class="soft">{escape(str(recipe["paper"]))}</p>')
+    lines.append(f'<p class="soft"><code>{escape(str(run))}</code></p>')
+    return f"<header>{''.join(lines)}</header>"
+
+
+def _tiles(run: Path, rows: Sequence[Row], steps: int) -> str:
+    if not rows:
+        return '<p class="empty">No step was logged yet.</p>'
+    last = rows[-1]
+    val = next((row for row in reversed(rows) if row.get("val_loss") is not None), None)
+    tiles = [(f"{int(last['step']):,}", f"of {steps:,} steps" if steps else "steps")]
+    tiles.append((f"{last.get('epoch') or 0:.2f}", "epochs"))
+    if val is not None:
+        tiles.append((f"{val['val_loss']:.4f}", "held-out loss"))
+        gain = val.get("val_gain")
+        if gain is not None:
+            tiles.append((f"{abs(gain):.1%}", f"{'below' if gain >= 0 else 'above'} the trivial predictor"))
+    elif last.get("loss") is not None:
+        tiles.append((f"{last['loss']:.4f}", "training loss"))
+    pace = [row["samples_per_s"] for row in rows[1:] if row.get("samples_per_s")]
+    if pace:
+        tiles.append((short(round(sorted(pace)[len(pace) // 2], 1)), "samples a second"))
+    waits = [row["data_wait"] for row in rows[1:] if row.get("data_wait") is not None]
+    if waits:
+        tiles.append((f"{sum(waits) / len(waits):.1%}", "waiting for data"))
+    faults = _lines(run / "ledger.jsonl")
+    if faults or last.get("skipped"):
+        tiles.append((f"{faults} / {last.get('skipped', 0)}", "bad samples / skipped steps"))
+    made = "".join(f'<div class="tile"><b>{escape(b)}</b><span>{escape(s)}</span></div>' for b, s in tiles)
+    return f'<section class="tiles">{made}</section>'
+
+
+def _charts(rows: Sequence[Row]) -> str:
+    def of(name: str) -> list[tuple[float, float]]:
+        return [(row["step"], row[name]) for row in rows if row.get(name) is not None]
+
+    loss = of("loss")
+    calm = smooth(loss)
+    lines = [Series("each step", loss, "c1 faint"), Series("training", calm, "c1")] if len(loss) > 40 else [
+        Series("training", loss, "c1")
+    ]
+    lines += [Series("held out", of("val_loss"), "c2 dots"), Series("held out, average", of("val_loss_ema"), "c4 dots")]
+    base = of("val_trivial")
+    if base and loss:
+        lines.append(Series("trivial predictor", [(loss[0][0], base[-1][1]), (loss[-1][0], base[-1][1])], "c3 dash"))
+    cards = [_card("Loss", chart(lines, label="loss by step"), wide=True)]
+    cards.append(_card("Learning rate", chart([Series("learning rate", of("lr"))], label="learning rate", zero=True)))
+    norm = Series("gradient norm", of("grad_norm"))
+    cards.append(_card("Gradient norm", chart([norm], label="gradient norm", zero=True)))
+    pace = Series("samples a second", of("samples_per_s")[1:], "c4")
+    cards.append(_card("Throughput", chart([pace], label="samples a second", zero=True)))
+    wait = Series("of the time", of("data_wait")[1:], "c2")
+    cards.append(_card("Waiting for data", chart([wait], label="share of time waiting", percent=True, zero=True)))
+    terms = _terms(rows)
+    if len(terms) > 1:
+        series = [Series(name, of(name), f"c{i % 4 + 1}") for i, name in enumerate(terms)]
+        cards.append(_card("Loss terms", chart(series, label="loss terms"), wide=True))
+    return f'<h2>Curves</h2><section class="charts">{"".join(cards)}</section>'
+
+
+_KNOWN = {
+    "step", "epoch", "loss", "lr", "grad_norm", "samples_per_s", "data_wait", "samples", "skipped", "stamp",
+    "mask_ratio",
+}
+
+
+def _terms(rows: Sequence[Row]) -> list[str]:
+    names = dict.fromkeys(name for row in rows for name in row)
+    return [n for n in names if n not in _KNOWN and not n.startswith(("val_", "mask_ratio."))]
+
+
+def _card(title: str, body: str, *, wide: bool = False) -> str:
+    return f'<div class="card{" wide" if wide else ""}"><h3>{escape(title)}</h3>{body}</div>'
+
+
+def _shots(run: Path) -> str:
+    found = list_figures(run / "figures")
+    if not found:
+        return ""
+    spots = {round(i * (len(found) - 1) / max(1, min(_SHOWN, len(found)) - 1)) for i in range(_SHOWN)}
+    shown = [found[i] for i in sorted(spots) if i < len(found)]
+    parts = []
+    for step, path in reversed(shown):
+        data = base64.b64encode(path.read_bytes()).decode()
+        name = f"after step {step:,}" if step else "before training"
+        kind = ' class="last"' if (step, path) == shown[-1] else ""
+        parts.append(
+            f'<figure{kind}><figcaption><b>{name}</b></figcaption>'
+            f'<img alt="reconstruction {name}" src="data:image/png;base64,{data}"></figure>'
+        )
+    rest = len(found) - len(shown)
+    more = f'<p class="soft">{rest} more in figures/</p>' if rest > 0 else ""
+    return (
+        "<h2>Reconstructions over time</h2>"
+        '<p class="soft">The same held-out samples under the same plans, newest first.</p>'
+        f'<div class="card"><section class="shots">{"".join(parts)}</section>{more}</div>'
+    )
+
+
+def _recipe(recipe: Row) -> str:
+    origins: Row = recipe.get("origin", {})
+    unset = [(key, "none") for key in recipe.get("unset", [])]
+    leaves = [*_leaves({k: v for k, v in recipe.items() if k not in ("origin", "mmask", "unset")}), *unset]
+    groups: dict[str, list[tuple[str, str, str]]] = {}
+    for key, value in leaves:
+        section = key.split(".")[0] if "." in key else "recipe"
+        groups.setdefault(section, []).append((key, value, str(origins.get(key, "default"))))
+    changed = [leaf for leaf in (x for group in groups.values() for x in group) if _is_set(leaf[2])]
+    parts = []
+    if changed:
+        parts.append(f"<h3>Set for this run</h3>{_table(changed)}")
+    for section, group in groups.items():
+        count = f"<span>{len(group)} values</span>"
+        parts.append(f"<details><summary>{escape(section)} {count}</summary>{_table(group)}</details>")
+    return f'<h2>Recipe</h2><div class="card">{"".join(parts)}</div>'
+
+
+def _is_set(origin: str) -> bool:
+    return origin != "default" and not origin.startswith("recipe ")
+
+
+def _table(leaves: Sequence[tuple[str, str, str]]) -> str:
+    rows = "".join(
+        f'<tr{" class=set" if _is_set(origin) else ""}><td class="key">{escape(key)}</td>'
+        f'<td class="value">{escape(value)}</td><td class="origin">{escape(origin)}</td></tr>'
+        for key, value, origin in sorted(leaves)
+    )
+    return f'<div class="scroll"><table><tr><th>key<th>value<th>origin</tr>{rows}</table></div>'
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping) and value:
+        for key, inner in value.items():
+            yield from _leaves(inner, f"{path}.{key}" if path else str(key))
+    else:
+        yield path, value if isinstance(value, str) else json.dumps(value)
+
+
+def _environment(env: Row) -> str:
+    if not env:
+        return ""
+    starts = env.get("starts", [])
+    plain = [(k, v if isinstance(v, str) else json.dumps(v)) for k, v in env.items() if k not in ("starts", "packages")]
+    packages = ", ".join(f"{name} {version}" for name, version in env.get("packages", {}).items())
+    lines = [*plain, ("packages", packages)]
+    rows = "".join(
+        f'<tr><td class="key">{escape(k)}</td><td class="value">{escape(v)}</td></tr>' for k, v in lines
+    )
+    begun = "".join(
+        f'<tr><td class="key">{escape(str(s.get("at", "")))}</td><td>after step {s.get("step", 0):,}, '
+        f'{s.get("world", 1)} rank{"s" if s.get("world", 1) != 1 else ""}, {escape(str(s.get("device", "")))}</td>'
+        f'<td class="value">{escape(" ".join(s.get("command", [])))}</td></tr>'
+        for s in starts
+    )
+    return (
+        f'<h2>Environment</h2><div class="card"><div class="scroll"><table>{rows}</table></div>'
+        f"<details open><summary>Started <span>{len(starts)} time{'s' if len(starts) != 1 else ''}</span></summary>"
+        f'<div class="scroll"><table>{begun}</table></div></details></div>'
+    )
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return {}
+
+
+def _lines(path: Path) -> int:
+    return path.read_bytes().count(b"\n") if path.exists() else 0

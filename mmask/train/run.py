@@ -1,0 +1,331 @@
+"""A run, from a resolved recipe to the end: what is made, in which order, and how it ends."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from mmask.errors import MmaskError, UsageError
+from mmask.observe.metrics import MetricsFile
+from mmask.observe.progress import RunProgress
+from mmask.observe.report import write_report
+from mmask.recipe.freeze import write as write_recipe
+from mmask.recipe.resolve import Resolved
+from mmask.recipe.schema import Recipe
+from mmask.train import brief
+from mmask.train.again import check_resume, check_same, differences, own_origins
+from mmask.train.build import build_model
+from mmask.train.cadence import Cadence
+from mmask.train.checkpoint import Checkpoint, load, newest
+from mmask.train.ema import Average
+from mmask.train.feed import Feed
+from mmask.train.folder import RunFolder, cut_ledger, default_out
+from mmask.train.guard import Guard
+from mmask.train.health import Health
+from mmask.train.keeper import Keeper
+from mmask.train.logbook import Logbook
+from mmask.train.loop import DONE, Loop
+from mmask.train.model import MaskedModel
+from mmask.train.optim import make_optimizer
+from mmask.train.precision import Precision, pick_device
+from mmask.train.ranks import Ranks
+from mmask.train.reader import Reader
+from mmask.train.schedule import course
+from mmask.train.seed import init_scope
+from mmask.train.signals import Signals
+from mmask.train.stamp import START
+from mmask.train.step import Stepper
+from mmask.train.validate import Validation
+from mmask.train.weights import init_model, init_network
+
+if TYPE_CHECKING:
+    from mmask.plugin.host import Host
+
+OpenReader = Callable[[Recipe, "Host", Ranks, Path, int], Reader]
+
+
+def _of_shards(recipe: Recipe, host: Host, ranks: Ranks, ledger: Path, group: int) -> Reader:
+    from mmask.train.source import StreamReader
+
+    return StreamReader(recipe, host, ranks, ledger=ledger, group=group)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the user asked for.
+
+    out: the run's folder; None makes ``runs/<recipe>-<n>``. init: weights to start from. stop_after: end
+    early after this step. resume: the folder must hold a run, whose settings may change. open_reader: where
+    samples come from; shards unless a test says otherwise.
+    """
+
+    resolved: Resolved
+    host: Host
+    out: Path | None = None
+    init: str = ""
+    stop_after: int | None = None
+    resume: bool = False
+    open_reader: OpenReader = _of_shards
+
+
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """What hooks see of a run."""
+
+    out: Path
+    rank: int
+    recipe: Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a run ended: ``done``, ``stopped`` or ``preempted``, after ``step`` steps."""
+
+    outcome: str
+    step: int
+    out: Path
+
+
+def train(job: Job) -> Result:
+    """Run or continue a run. Every rank calls it."""
+    recipe = job.resolved.recipe
+    ranks, outcome = Ranks.start(recipe.train.device), "failed"
+    with ExitStack() as stack:
+        stack.callback(ranks.close)
+        signals = stack.enter_context(Signals())
+        folder, changed = _open_folder(job, ranks, stack)
+        info = RunInfo(folder.path, ranks.rank, recipe)
+        job.host.hooks.run_started(info)
+        stack.callback(lambda: job.host.hooks.run_finished(info, outcome))
+        result = _Run(job, ranks, folder, changed, signals, stack).go()
+        outcome = "done" if result.outcome == DONE else "stopped"
+    return result
+
+
+def _open_folder(job: Job, ranks: Ranks, stack: ExitStack) -> tuple[RunFolder, list[str]]:
+    """Rank 0 finds the folder, keeps others out, and checks that it is this run's. -> it, what changed."""
+    lines: list[str] = []
+    path = str(job.out or default_out(job.resolved.recipe.name)) if ranks.first else ""
+    folder = RunFolder(Path(ranks.share(path)))
+    if ranks.first:
+        if job.resume and not folder.begun:
+            raise UsageError(f"{folder.path} is no run to resume", hint="--resume takes a folder that train wrote")
+        found = differences(folder.path, job.resolved, job.host) if folder.begun else {}
+        lines = check_resume(folder.path, found) if job.resume else check_same(folder.path, found)
+        try:
+            stack.callback(os.close, folder.lock())
+            if found or not folder.begun:
+                write_recipe(own_origins(job.resolved, folder.recipe), folder.recipe)
+        except OSError as error:
+            why = f"{folder.path} cannot be written: {error.strerror}"
+            raise UsageError(why, hint="choose another --out") from error
+    ranks.barrier()
+    return folder, lines
+
+
+class _Run:
+    """The parts of one run, in the order in which they are made."""
+
+    def __init__(
+        self, job: Job, ranks: Ranks, folder: RunFolder, changed: list[str], signals: Signals, stack: ExitStack
+    ) -> None:
+        recipe = job.resolved.recipe
+        self.changed = changed
+        self.job, self.ranks, self.folder, self.signals, self.stack = job, ranks, folder, signals, stack
+        self.recipe, self.train = recipe, recipe.train
+        self.say = (lambda line: print(line, flush=True)) if ranks.first else (lambda line: None)
+        self.device = pick_device(recipe.train.device, ranks.local)
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)
+        self.precision = Precision.of(recipe.train.precision, self.device)
+        self.local = ranks.part(recipe.data.batch_size, recipe.optim.accumulate)
+
+    def go(self) -> Result:
+        """Make everything, train, and leave a report."""
+        job, recipe = self.job, self.recipe
+        told = own_origins(job.resolved, self.folder.recipe)
+        for line in (*brief.opening(told), *brief.settings(told)):
+            self.say(line)
+        checkpoint = self._found()
+        self.model = self._model(fresh=checkpoint is None)
+        self.reader = job.open_reader(recipe, job.host, self.ranks, self.folder.ledger, self.model.group)
+        self.stack.callback(self.reader.close)
+        self.course = course(recipe, self.reader.samples)
+        wrapped = self._wrapped()
+        self._brief(checkpoint)
+        self.optimizer = make_optimizer(self.model, recipe.optim, self.course.lr(0))
+        average = Average.of(self.model, self.train.ema) if self.train.ema else None
+        self.keeper = Keeper(
+            self.folder.checkpoints, self.model, self.optimizer, self.precision, average, self.train.keep,
+            {"recipe": recipe.name, "batch": recipe.data.batch_size, "world": self.ranks.world},
+        )
+        loop = self._loop(wrapped, average, checkpoint)
+        return self._drive(loop)
+
+    def _found(self) -> Checkpoint | None:
+        """The checkpoint to go on from; metrics after it are cut away."""
+        path = newest(self.folder.checkpoints, tell=self.say) if self.ranks.first else None
+        name = self.ranks.share(str(path or ""))
+        checkpoint = load(Path(name)) if name else None
+        step = checkpoint.step if checkpoint else 0
+        if self.ranks.first:
+            MetricsFile(self.folder.metrics).cut(step)
+            cut_ledger(self.folder.ledger, checkpoint.state["position"] if checkpoint else 0)
+            self.folder.write_env(
+                step=step, world=self.ranks.world, device=str(self.device), changed=self.changed
+            )
+        for line in self.changed:
+            self.say(f"  {'changed':<14}{line}")
+        if checkpoint is None and self.job.resume:
+            self.say(f"{self.folder.path} has no checkpoint yet: starting at step 0")
+        self.ranks.barrier()
+        return checkpoint
+
+    def _model(self, *, fresh: bool) -> MaskedModel:
+        """The model with its starting weights, on the device."""
+        with init_scope(self.train.seed):
+            model = build_model(self.recipe, self.job.host)
+        batch, parts = self.recipe.data.batch_size, self.recipe.optim.accumulate
+        model.check_split(batch, ranks=self.ranks.world, accumulate=parts)
+        if fresh:
+            self._weights(model)
+        self.precision.prepare(model)
+        return model.train()
+
+    def _weights(self, model: MaskedModel) -> None:
+        lines = init_model(model, self.job.init, self.job.host) if self.job.init else []
+        sections = self.recipe.networks
+        for name, section in sections.items():
+            if section.init:
+                lines += init_network(model, name, section.init, self.job.host)
+        for name, (source, _) in model.emas.items():
+            if not sections[name].init:
+                model.network(name).load_state_dict(model.network(source).state_dict())
+        for line in lines:
+            self.say(line)
+
+    def _wrapped(self) -> torch.nn.Module:
+        if self.train.compile:
+            for module in (*self.model.networks.values(), *(_heads(self.model))):
+                module.compile()
+        return self.ranks.wrap(self.model, self.device, idle=bool(self.model.program.tasks))
+
+    def _brief(self, checkpoint: Checkpoint | None) -> None:
+        if not self.ranks.first:
+            return
+        one = self.reader.sight(1)
+        places = sum(layout.length for layout in self.model.layouts(one).values()) if one is not None else 0
+        for line in brief.numbers(
+            self.job.resolved, self.reader, self.ranks, self.model, self.precision, places
+        ):
+            self.say(line)
+        self.say(f"  {'run folder':<14}{self.folder.path}")
+        if checkpoint is not None:
+            self.say(f"  {'continues':<14}after step {checkpoint.step:,} of {self.course.steps:,}")
+
+    def _loop(self, wrapped: torch.nn.Module, average: Average | None, checkpoint: Checkpoint | None) -> Loop:
+        recipe, train = self.recipe, self.train
+        guard = Guard(self.folder.path, train.nonfinite_budget, train.seed, self.ranks.rank)
+        done, stamps = 0, START
+        if checkpoint is not None:
+            self.keeper.restore(checkpoint)
+            done, stamps = checkpoint.step, int(checkpoint.state["stamp"], 16)
+            guard.skipped = int(checkpoint.state.get("skipped", 0))
+        averages: tuple[Callable[[], None], ...] = (self.model.update_emas,) if self.model.emas else ()
+        if average is not None:
+            averages = (*averages, average.update)
+        stepper = Stepper(
+            self.model, wrapped, self.optimizer, self.ranks, self.precision, guard, train.seed,
+            recipe.optim.accumulate, recipe.optim.clip, averages,
+        )
+        book = self._book(done)
+        health = self._health(book)
+        validation = Validation(self.reader.val, self.precision, self.ranks)
+        loop = Loop(
+            Feed(self.reader.train(done), self.model, self.precision, done), stepper, self.course,
+            Cadence.of(
+                train, self.course.steps, held_out=self.reader.held_out > 0, pictures=health is not None
+            ),
+            book, self.ranks, self.signals, save=lambda: self._save(loop),
+            validate=lambda: self._validate(validation, average),
+            draw=lambda step: self._draw(health, step), done=done, stamps=stamps, saved=done if checkpoint else -1,
+        )
+        return loop
+
+    def _book(self, done: int) -> Logbook:
+        progress = RunProgress(self.course.steps, done, quiet=not self.ranks.first)
+        trackers = []
+        if self.ranks.first:
+            host, out = self.job.host, self.folder.path
+            trackers = [host.build("tracker", spec, out=out, step=done) for spec in self.train.trackers]
+        book = Logbook(
+            self.folder.path, progress, trackers, self.job.host.hooks.report, writes=self.ranks.first
+        )
+        self.stack.callback(book.close)
+        return book
+
+    def _health(self, book: Logbook) -> Health | None:
+        if self.recipe.preview is None:
+            return None
+        preview = self.job.host.build("preview", self.recipe.preview, model=self.model, recipe=self.recipe)
+        return Health(preview, self.reader, self.precision, book)
+
+    def _validate(self, validation: Validation, average: Average | None) -> dict[str, float]:
+        numbers = validation(self.model)
+        if average is not None:
+            averaged = average.average
+            assert isinstance(averaged, MaskedModel)
+            numbers["val_loss_ema"] = validation(averaged)["val_loss"]
+        return numbers
+
+    def _draw(self, health: Health | None, step: int) -> None:
+        if health is not None and self.ranks.first:
+            health(self.model, step)
+            self._report()
+
+    def _save(self, loop: Loop) -> None:
+        """Rank 0 writes; the others wait for it."""
+        if self.ranks.first:
+            self.keeper.save(loop)
+        self.ranks.barrier()
+
+    def _report(self) -> None:
+        try:
+            write_report(self.folder.path)
+        except (OSError, MmaskError) as error:
+            self.say(f"the report was not written: {error}")
+
+    def _drive(self, loop: Loop) -> Result:
+        last = min(self.course.steps, self.job.stop_after or self.course.steps)
+        if loop.done == 0:
+            loop.draw(0)
+        if loop.done >= last:
+            self.say(f"nothing left to do: {loop.done:,} of {self.course.steps:,} steps are done")
+        with loop.book.progress:
+            outcome = loop.run(last)
+        if self.ranks.first:
+            self._report()
+            self._closing(loop, outcome)
+        return Result(outcome, loop.done, self.folder.path)
+
+    def _closing(self, loop: Loop, outcome: str) -> None:
+        word = {"done": "done", "stopped": "stopped as asked"}.get(outcome, "stopped by a signal, saved")
+        self.say(f"{word} after step {loop.done:,} of {self.course.steps:,}")
+        figures = sorted(self.folder.figures.glob("step-*.png"))
+        self.say(f"  {'run folder':<14}{self.folder.path}")
+        if figures:
+            self.say(f"  {'figure':<14}{figures[-1]}")
+        self.say(f"  {'report':<14}{self.folder.path / 'report.html'}")
+        if outcome != DONE:
+            self.say(f"  {'continue':<14}mmask train --resume {self.folder.path}")
+
+
+def _heads(model: MaskedModel) -> list[torch.nn.Module]:
+    heads = (getattr(objective, "head", None) for objective in model.objectives.values())
+    return [head for head in heads if isinstance(head, torch.nn.Module)]

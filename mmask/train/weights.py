@@ -1,0 +1,139 @@
+"""Starting weights: from a run, from timm, or from a file, with a report of what fitted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from mmask.errors import CheckpointError, MmaskError
+from mmask.train.checkpoint import load, newest
+from mmask.train.model import MaskedModel
+
+Tensors = Mapping[str, torch.Tensor]
+
+
+def init_model(model: MaskedModel, source: str, host: Any) -> list[str]:
+    """Copy weights of ``source`` into the model -> lines that say what was loaded, missing, unexpected.
+
+    source: a run's folder (its moving average where it kept one), ``timm:NAME`` for the exported network,
+    a ``.safetensors`` file, or a file that a plugin's weights format reads. Raises CheckpointError when
+    nothing fits or a tensor has another shape.
+    """
+    if source.startswith("timm:"):
+        return [f"weights of {source}", *_copy(model.encoder, _timm(source[5:]), model.exports)]
+    path = Path(source)
+    if path.is_dir():
+        return [f"weights of run {path}", *_copy_best(model, run_weights(path))]
+    if not path.is_file():
+        raise CheckpointError(
+            f"no run or file '{source}' to start from", hint="--init takes a run, timm:NAME, or a file",
+        )
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        weights = load_file(path)
+        if _overlap(model, weights) or _overlap(model.encoder, weights):
+            return [f"weights of {path}", *_copy_best(model, weights)]
+    return _foreign(model, path, host)
+
+
+def init_network(model: MaskedModel, name: str, source: str, host: Any) -> list[str]:
+    """The same for one network (``networks.NAME.init``)."""
+    network = model.network(name)
+    if source.startswith("timm:"):
+        return _copy(network, _timm(source[5:]), name)
+    path = Path(source)
+    if path.is_dir():
+        weights = run_weights(path)
+        own = _under(weights, f"networks.{name}.") or _under(weights, "networks.encoder.")
+        return _copy(network, own, name)
+    if path.suffix == ".safetensors" and path.is_file():
+        from safetensors.torch import load_file
+
+        return _copy(network, load_file(path), name)
+    raise CheckpointError(f"networks.{name}.init: no run or .safetensors file '{source}'")
+
+
+def run_weights(run: Path, *, ema: bool = True) -> dict[str, torch.Tensor]:
+    """The tensors of a run's newest whole checkpoint, by the model's names."""
+    path = newest(run / "checkpoints")
+    if path is None:
+        raise CheckpointError(f"{run} has no checkpoint", hint="is it a run's folder?")
+    tensors = load(path).tensors
+    return dict(tensors["ema"] if ema and "ema" in tensors else tensors["model"])
+
+
+def _timm(name: str) -> Tensors:
+    import timm
+
+    try:
+        return timm.create_model(name, pretrained=True, num_classes=0).state_dict()
+    except Exception as error:
+        raise CheckpointError(
+            f"timm:{name} could not be loaded: {type(error).__name__}: {str(error).splitlines()[0]}",
+            hint="check the name with timm.list_pretrained(); the weights are fetched from their hub",
+        ) from error
+
+
+def _foreign(model: MaskedModel, path: Path, host: Any) -> list[str]:
+    """Ask the weights formats of all plugins, in order of name; the first that loads wins."""
+    from mmask.recipe.schema import use
+
+    refusals: list[str] = []
+    for name in host.names("weights"):
+        reader = host.build("weights", use(name))
+        try:
+            lines = list(reader.load(model, reader.read(path)))
+        except (MmaskError, RuntimeError, KeyError, AttributeError) as error:
+            refusals.append(f"{name}: {str(error).splitlines()[0]}")
+            continue
+        return [f"weights of {path}, read as '{name}'", *(f"  {line}" for line in lines)]
+    raise CheckpointError(
+        f"no weights format fits {path}", hint="; ".join(refusals) or "no plugin has a weights format",
+    )
+
+
+def _copy_best(model: MaskedModel, weights: Tensors) -> list[str]:
+    """Into the whole model, or into the exported network where the names are its own."""
+    if _overlap(model, weights) >= _overlap(model.encoder, weights):
+        return _copy(model, weights, "model")
+    return _copy(model.encoder, weights, model.exports)
+
+
+def _copy(module: nn.Module, weights: Tensors, what: str) -> list[str]:
+    wanted = module.state_dict()
+    ready = {name: value for name, value in weights.items() if name in wanted}
+    if not ready:
+        raise CheckpointError(
+            f"none of the {len(weights)} tensors fits {what}", hint="is it the same architecture?"
+        )
+    bad = [name for name, value in ready.items() if value.shape != wanted[name].shape]
+    if bad:
+        theirs, ours = tuple(ready[bad[0]].shape), tuple(wanted[bad[0]].shape)
+        raise CheckpointError(
+            f"{what}: {len(bad)} tensors have another shape, first {bad[0]}: {theirs} there, {ours} here",
+            hint="set the recipe's sizes to those of the weights",
+        )
+    module.load_state_dict(ready, strict=False)
+    lines = [f"  loaded {len(ready)} of {len(wanted)} tensors of {what}"]
+    for title, names in (("missing", wanted.keys() - ready), ("unexpected", weights.keys() - ready)):
+        if names:
+            lines.append(f"  {title} {len(names)}: {_listed(sorted(names))}")
+    return lines
+
+
+def _listed(names: list[str], most: int = 12) -> str:
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def _overlap(module: nn.Module, weights: Tensors) -> int:
+    return len(module.state_dict().keys() & weights.keys())
+
+
+def _under(weights: Tensors, prefix: str) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}

@@ -1,0 +1,1 @@
+"""mmask-example: masked pretraining of one-dimensional signals."""
