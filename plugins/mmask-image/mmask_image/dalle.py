@@ -31,13 +31,15 @@ class DallETokenizer(nn.Module):
     Names of modules are those of the published encoder, openai/DALL-E.
     """
 
+    ready: Tensor
+
     def __init__(
         self, *, width: int = 256, blocks: int = 2, vocabulary: int = 8192, in_chans: int = 3, weights: str = ""
     ) -> None:
         super().__init__()
         if width < 1 or blocks < 1 or vocabulary < 2:
             raise RecipeError(f"no tokenizer has {width} channels, {blocks} blocks and {vocabulary} ids")
-        self.vocabulary, self.stride, self.in_chans, self.ready = vocabulary, STRIDE, in_chans, bool(weights)
+        self.vocabulary, self.stride, self.in_chans = vocabulary, STRIDE, in_chans
         layers: list[tuple[str, nn.Module]] = [("input", Convolution(in_chans, width, 7))]
         inside = width
         for group in range(GROUPS):
@@ -47,21 +49,24 @@ class DallETokenizer(nn.Module):
         last = [("relu", nn.ReLU()), ("conv", Convolution(inside, vocabulary, 1))]
         layers.append(("output", nn.Sequential(OrderedDict(last))))
         self.blocks = nn.Sequential(OrderedDict(layers))
+        # Part of the state, so that a resumed run knows that its checkpoint holds real weights.
+        self.register_buffer("ready", torch.zeros((), dtype=torch.bool))
         if weights:
             self.load(read_dalle(Path(weights)), weights)
 
     def load(self, found: dict[str, Tensor], source: str) -> None:
         """Copy tensors by their official names. Raises CheckpointError when one is missing or of another shape."""
         own = {name.removeprefix("encoder."): value for name, value in found.items()}
-        for name, value in self.state_dict().items():
+        wanted = {name: value for name, value in self.state_dict().items() if name != "ready"}
+        for name, value in wanted.items():
             if name not in own or own[name].shape != value.shape:
                 got = f"{tuple(own[name].shape)}" if name in own else "missing"
                 raise CheckpointError(
                     f"{source}: '{name}' is {got}, the tokenizer has {tuple(value.shape)}",
                     hint="the published encoder has width 256, blocks 2 and vocabulary 8192",
                 )
-        self.load_state_dict({name: own[name] for name in self.state_dict()})
-        self.ready = True
+        self.load_state_dict({name: own[name] for name in wanted}, strict=False)
+        self.ready.fill_(True)
 
     def forward(self, picture: Tensor) -> Tensor:
         """(B, C, H, W) in [0, 1] -> logits (B, vocabulary, H / 8, W / 8)."""
@@ -80,14 +85,6 @@ class DallETokenizer(nn.Module):
                 " set networks.tokenizer.use=vq networks.tokenizer.weights=RUN",
             )
         return self(unit(picture, self.blocks.input.w.dtype)).argmax(1)
-
-    def get_extra_state(self) -> Tensor:
-        """Whether real weights are in, so that a resumed run need not ask for the file again."""
-        return torch.tensor(self.ready)
-
-    def set_extra_state(self, state: Any) -> None:
-        """Put back by a checkpoint."""
-        self.ready = self.ready or bool(state)
 
 
 class Convolution(nn.Module):
