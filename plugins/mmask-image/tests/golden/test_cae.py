@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from mmask_image.cae_weights import CaeWeights, parts
-from mmask_image.recipes.cae import cae
 from torch import nn
 
 from mmask.api import Batch, MaskedModel, MaskPlan, NetworkSection, Recipe, Spec, use
 from mmask.plugin.host import Host
 from mmask.testing.golden import Golden, assert_close, golden_files, load_golden
 from mmask.train.build import build_model
+from mmask_image.cae_weights import CaeWeights, parts
+from mmask_image.recipes.cae import cae
 
 FILES = golden_files("cae", Path(__file__).parent)
 IDS = [path.name for path in FILES]
