@@ -195,6 +195,10 @@ class Scene(Plans, Protocol):
         alignment branch); frozen networks always are."""
         ...
 
+    def predict(self, objective: str) -> Prediction:
+        """An objective's prediction, made once: so a corruption reads a generator's answers."""
+        ...
+
     def network(self, name: str) -> torch.nn.Module:
         """A network by name."""
         ...

@@ -129,9 +129,15 @@ def write_shard(plan: ShardPlan, packer: Packer, out: Path, classes: Sequence[st
 
 
 def sample_parts(row: Row, packer: Packer, classes: Sequence[str] = ()) -> dict[str, bytes]:
-    """What is stored for a row: the packer's parts, and its columns as ``cls``, ``txt`` and ``json``."""
+    """What is stored for a row: the packer's parts, and its columns as ``cls``, ``txt`` and ``json``.
+
+    Columns of bytes are for the packer alone. Raises DataError.
+    """
     parts = dict(packer(row.path, row.columns))
-    rest = {name: value for name, value in row.columns.items() if value not in (None, "")}
+    rest = {
+        name: value for name, value in row.columns.items()
+        if value not in (None, "") and not isinstance(value, bytes)
+    }
     label, caption = rest.pop("label", None), rest.pop("caption", None)
     if label is not None and "cls" not in parts:
         number = classes.index(str(label)) if classes else int(label)
@@ -198,7 +204,7 @@ def _mean_size(rows: Sequence[Row], packer: Packer) -> float:
 
 def _fingerprint(plans: Sequence[ShardPlan], packer: Packer, classes: Sequence[str]) -> str:
     """A hash of all that decides what is written, but the contents of the files."""
-    state = hashlib.blake2b(repr((sorted(vars(packer).items()) if hasattr(packer, "__dict__") else "")).encode())
+    state = hashlib.blake2b(repr(sorted(vars(packer).items()) if hasattr(packer, "__dict__") else "").encode())
     state.update(repr(tuple(classes)).encode())
     for plan in plans:
         state.update(plan.name.encode())

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-WIDTH, HEIGHT = 640, 260
+HEIGHT = 250
+NARROW, WIDE = 520, 1040
 LEFT, RIGHT, TOP, BOTTOM = 58, 14, 12, 30
 
 
@@ -22,10 +23,13 @@ class Series:
     style: str = "c1"
 
 
-def chart(series: Sequence[Series], *, label: str, percent: bool = False, zero: bool = False) -> str:
+def chart(
+    series: Sequence[Series], *, label: str, percent: bool = False, zero: bool = False, wide: bool = False
+) -> str:
     """One chart with axes, a legend, and the numbers for the page's hover line.
 
     label: what is drawn, for screen readers. percent: y is a share. zero: the y axis starts at 0.
+    wide: for a card over the whole width.
     """
     kept = [Series(s.name, clean(s.points), s.style) for s in series]
     kept = [s for s in kept if s.points]
@@ -33,17 +37,17 @@ def chart(series: Sequence[Series], *, label: str, percent: bool = False, zero: 
         return '<p class="empty">nothing was logged yet</p>'
     xs = [x for s in kept for x, _ in s.points]
     ys = [y for s in kept for _, y in s.points]
-    frame = _Frame(min(xs), max(xs), 0.0 if zero else min(ys), max(ys))
+    frame = _Frame((min(xs), max(xs)), (0.0 if zero else min(ys), max(ys)), WIDE if wide else NARROW)
     body = [_axes(frame, percent), *(_line(frame, s) for s in kept)]
     legend = "".join(f'<span class="key {s.style}"><i></i>{escape(s.name)}</span>' for s in kept)
     data = json.dumps({
-        "x": [LEFT, WIDTH - RIGHT, frame.x0, frame.x1], "percent": percent,
+        "x": [LEFT, frame.width - RIGHT, frame.x0, frame.x1], "percent": percent,
         "series": [{"name": s.name, "points": [[x, y] for x, y in s.points]} for s in kept],
     }).replace("<", "\\u003c")
     return (
         f'<figure class="chart"><div class="legend">{legend}<output></output></div>'
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(label)}">{"".join(body)}'
-        f'<line class="cursor" y1="{TOP}" y2="{HEIGHT - BOTTOM}" x1="-9" x2="-9"/></svg>'
+        f'<svg viewBox="0 0 {frame.width} {HEIGHT}" role="img" aria-label="{escape(label)}">{"".join(body)}'
+        f'<line class="cursor" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/></svg>'
         f'<script type="application/json">{data}</script></figure>'
     )
 
@@ -73,16 +77,17 @@ def smooth(points: Sequence[tuple[float, float]], share: float = 0.06) -> list[t
 class _Frame:
     """Data to picture coordinates."""
 
-    def __init__(self, x0: float, x1: float, y0: float, y1: float) -> None:
+    def __init__(self, across: tuple[float, float], up: tuple[float, float], width: int) -> None:
+        (x0, x1), (y0, y1), self.width = across, up, width
         if x1 <= x0:
             x0, x1 = x0 - 0.5, x1 + 0.5
         if y1 <= y0:
-            y0, y1 = (y0 - abs(y0) * 0.1 - 1e-9, y1 + abs(y1) * 0.1 + 1e-9)
+            y0, y1 = y0 - abs(y0) * 0.1, y1 + abs(y1) * 0.1 + 1e-9
         room = 0.06 * (y1 - y0)
         self.x0, self.x1, self.y0, self.y1 = x0, x1, y0 if y0 == 0 else y0 - room, y1 + room
 
     def x(self, value: float) -> float:
-        return LEFT + (value - self.x0) / (self.x1 - self.x0) * (WIDTH - LEFT - RIGHT)
+        return LEFT + (value - self.x0) / (self.x1 - self.x0) * (self.width - LEFT - RIGHT)
 
     def y(self, value: float) -> float:
         return HEIGHT - BOTTOM - (value - self.y0) / (self.y1 - self.y0) * (HEIGHT - TOP - BOTTOM)
@@ -95,7 +100,8 @@ def _line(frame: _Frame, series: Series) -> str:
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in spots)
         out = f'<polyline class="line {series.style}" points="{path}"/>'
     if "dots" in series.style or len(spots) == 1:
-        out += "".join(f'<circle class="dot {series.style}" cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in spots)
+        dot = '<circle class="dot {}" cx="{:.1f}" cy="{:.1f}" r="3"/>'
+        out += "".join(dot.format(series.style, x, y) for x, y in spots)
     return out
 
 
@@ -103,7 +109,7 @@ def _axes(frame: _Frame, percent: bool) -> str:
     out = []
     for value in ticks(frame.y0, frame.y1, 5):
         y = frame.y(value)
-        out.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        out.append(f'<line class="grid" x1="{LEFT}" x2="{frame.width - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
         text = f"{100 * value:.3g}%" if percent else short(value)
         out.append(f'<text class="tick" x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{text}</text>')
     for value in ticks(frame.x0, frame.x1, 6):

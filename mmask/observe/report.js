@@ -11,10 +11,10 @@ for (const figure of document.querySelectorAll(".chart")) {
     const near = data.series.map((s) => s.points.reduce((a, b) => Math.abs(b[0] - x) < Math.abs(a[0] - x) ? b : a));
     const spot = near.reduce((a, b) => Math.abs(b[0] - x) < Math.abs(a[0] - x) ? b : a)[0];
     const place = left + (spot - x0) / (x1 - x0) * (right - left);
-    cursor.setAttribute("x1", place); cursor.setAttribute("x2", place);
+    cursor.setAttribute("x1", place); cursor.setAttribute("x2", place); cursor.classList.add("on");
     output.textContent = "step " + spot + "  " + data.series.map((s, i) => s.name + " " + text(near[i][1])).join("  ");
   });
   svg.addEventListener("pointerleave", () => {
-    cursor.setAttribute("x1", -9); cursor.setAttribute("x2", -9); output.textContent = "";
+    cursor.classList.remove("on"); output.textContent = "";
   });
 }

@@ -23,7 +23,7 @@ _SHOWN = 7  # pictures; the files of the others stay in figures/
 def write_report(run: Path) -> Path:
     """Write ``run/report.html`` from what the run folder holds. Raises UsageError when that is no run."""
     if not (run / "recipe.toml").is_file():
-        raise UsageError(f"{run} is no run: it has no recipe.toml", hint="give the folder that train wrote (--out)")
+        raise UsageError(f"{run} is no run: it has no recipe.toml", hint="give a folder that train wrote")
     path = run / "report.html"
     aside = path.with_name(".report.html.tmp")
     aside.write_text(page(run), encoding="utf-8")
@@ -37,7 +37,7 @@ def page(run: Path) -> str:
     rows, env = read_rows(run / "metrics.jsonl"), _json(run / "env.json")
     steps = _steps(run, recipe, rows)
     title = escape(f"{recipe.get('name', run.name)} · {run.name}")
-    style, script = (files("mmask.observe").joinpath(f"report.{kind}").read_text("utf-8") for kind in ("css", "js"))
+    style, script = _part("report.css"), _part("report.js")
     body = "\n".join([
         _head(run, recipe, rows, steps), _tiles(run, rows, steps), _charts(rows), _shots(run),
         _recipe(recipe), _environment(env),
@@ -47,6 +47,10 @@ def page(run: Path) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<style>\n{style}</style></head>\n<body>\n{body}\n<script>\n{script}</script>\n</body></html>\n"
     )
+
+
+def _part(name: str) -> str:
+    return files("mmask.observe").joinpath(name).read_text("utf-8")
 
 
 def _steps(run: Path, recipe: Row, rows: Sequence[Row]) -> int:
@@ -100,31 +104,36 @@ def _tiles(run: Path, rows: Sequence[Row], steps: int) -> str:
 
 
 def _charts(rows: Sequence[Row]) -> str:
-    def of(name: str) -> list[tuple[float, float]]:
-        return [(row["step"], row[name]) for row in rows if row.get(name) is not None]
-
-    loss = of("loss")
-    calm = smooth(loss)
-    lines = [Series("each step", loss, "c1 faint"), Series("training", calm, "c1")] if len(loss) > 40 else [
-        Series("training", loss, "c1")
-    ]
-    lines += [Series("held out", of("val_loss"), "c2 dots"), Series("held out, average", of("val_loss_ema"), "c4 dots")]
-    base = of("val_trivial")
-    if base and loss:
-        lines.append(Series("trivial predictor", [(loss[0][0], base[-1][1]), (loss[-1][0], base[-1][1])], "c3 dash"))
-    cards = [_card("Loss", chart(lines, label="loss by step"), wide=True)]
-    cards.append(_card("Learning rate", chart([Series("learning rate", of("lr"))], label="learning rate", zero=True)))
-    norm = Series("gradient norm", of("grad_norm"))
-    cards.append(_card("Gradient norm", chart([norm], label="gradient norm", zero=True)))
-    pace = Series("samples a second", of("samples_per_s")[1:], "c4")
-    cards.append(_card("Throughput", chart([pace], label="samples a second", zero=True)))
-    wait = Series("of the time", of("data_wait")[1:], "c2")
-    cards.append(_card("Waiting for data", chart([wait], label="share of time waiting", percent=True, zero=True)))
+    cards = [_card("Loss", chart(_losses(rows), label="loss by step", wide=True), wide=True)]
+    for title, name, style, percent in (
+        ("Learning rate", "lr", "c1", False), ("Gradient norm", "grad_norm", "c1", False),
+        ("Samples a second", "samples_per_s", "c4", False), ("Time spent waiting for data", "data_wait", "c2", True),
+    ):
+        points = _of(rows, name)[1 if percent or style == "c4" else 0 :]  # the first row holds the start-up
+        line = Series(title.lower(), points, style)
+        cards.append(_card(title, chart([line], label=title, percent=percent, zero=True)))
     terms = _terms(rows)
     if len(terms) > 1:
-        series = [Series(name, of(name), f"c{i % 4 + 1}") for i, name in enumerate(terms)]
-        cards.append(_card("Loss terms", chart(series, label="loss terms"), wide=True))
+        series = [Series(name, _of(rows, name), f"c{i % 4 + 1}") for i, name in enumerate(terms)]
+        cards.append(_card("Loss terms", chart(series, label="loss terms", wide=True), wide=True))
     return f'<h2>Curves</h2><section class="charts">{"".join(cards)}</section>'
+
+
+def _losses(rows: Sequence[Row]) -> list[Series]:
+    loss, base = _of(rows, "loss"), _of(rows, "val_trivial")
+    lines = [Series("training", smooth(loss) if len(loss) > 40 else loss, "c1")]
+    if len(loss) > 40:
+        lines.insert(0, Series("each logged step", loss, "c1 faint"))
+    lines.append(Series("held out", _of(rows, "val_loss"), "c2 dots"))
+    lines.append(Series("held out, averaged weights", _of(rows, "val_loss_ema"), "c4 dots"))
+    if base and loss:
+        ends = [(loss[0][0], base[-1][1]), (loss[-1][0], base[-1][1])]
+        lines.append(Series("trivial predictor", ends, "c3 dash"))
+    return lines
+
+
+def _of(rows: Sequence[Row], name: str) -> list[tuple[float, float]]:
+    return [(row["step"], row[name]) for row in rows if row.get(name) is not None]
 
 
 _KNOWN = {
@@ -152,9 +161,8 @@ def _shots(run: Path) -> str:
     for step, path in reversed(shown):
         data = base64.b64encode(path.read_bytes()).decode()
         name = f"after step {step:,}" if step else "before training"
-        kind = ' class="last"' if (step, path) == shown[-1] else ""
         parts.append(
-            f'<figure{kind}><figcaption><b>{name}</b></figcaption>'
+            f'<figure><figcaption><b>{name}</b></figcaption>'
             f'<img alt="reconstruction {name}" src="data:image/png;base64,{data}"></figure>'
         )
     rest = len(found) - len(shown)
@@ -209,7 +217,8 @@ def _environment(env: Row) -> str:
     if not env:
         return ""
     starts = env.get("starts", [])
-    plain = [(k, v if isinstance(v, str) else json.dumps(v)) for k, v in env.items() if k not in ("starts", "packages")]
+    kept = {key: value for key, value in env.items() if key not in ("starts", "packages")}
+    plain = [(key, value if isinstance(value, str) else json.dumps(value)) for key, value in kept.items()]
     packages = ", ".join(f"{name} {version}" for name, version in env.get("packages", {}).items())
     lines = [*plain, ("packages", packages)]
     rows = "".join(
@@ -217,13 +226,13 @@ def _environment(env: Row) -> str:
     )
     begun = "".join(
         f'<tr><td class="key">{escape(str(s.get("at", "")))}</td><td>after step {s.get("step", 0):,}, '
-        f'{s.get("world", 1)} rank{"s" if s.get("world", 1) != 1 else ""}, {escape(str(s.get("device", "")))}</td>'
+        f'ranks: {s.get("world", 1)}, {escape(str(s.get("device", "")))}</td>'
         f'<td class="value">{escape(" ".join(s.get("command", [])))}</td></tr>'
         for s in starts
     )
     return (
         f'<h2>Environment</h2><div class="card"><div class="scroll"><table>{rows}</table></div>'
-        f"<details open><summary>Started <span>{len(starts)} time{'s' if len(starts) != 1 else ''}</span></summary>"
+        f"<details open><summary>Starts <span>{len(starts)}</span></summary>"
         f'<div class="scroll"><table>{begun}</table></div></details></div>'
     )
 

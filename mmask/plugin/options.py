@@ -50,7 +50,7 @@ def options_of(target: Any) -> dict[str, Option]:
     hints = _hints(target)
     itself = is_component_itself(target)
     return {
-        p.name: Option(p.name, p.default, hints.get(p.name, p.annotation))
+        p.name: Option(p.name, p.default, hints.get(p.name, Any))
         for p in parameters
         if p.kind not in _SKIPPED and not (itself and p.kind is not p.KEYWORD_ONLY)
     }
@@ -62,12 +62,14 @@ def takes_any(target: Any) -> bool:
 
 
 def fit(
-    target: Any, given: Mapping[str, Any], *, what: str, where: str = "", wired: Iterable[str] = ()
+    target: Any, given: Mapping[str, Any], *, what: str, where: str = "", wired: Iterable[str] = (),
+    complete: bool = True,
 ) -> dict[str, Any]:
     """Options checked by name and type against ``target``; values come back as the annotations say.
 
     what: the component in words. where: its dotted key in the recipe. wired: options the caller provides.
-    Raises UnknownNameError for an unknown name, RecipeError for a missing or unfit value.
+    complete: whether an option without a default must be among them; False before a recipe is built, when
+    what will be wired is not known. Raises UnknownNameError for an unknown name, RecipeError for a missing or unfit value.
     """
     known = options_of(target)
     wired = frozenset(wired)
@@ -76,7 +78,7 @@ def fit(
             if name not in known:
                 _unknown(name, [n for n in known if n not in wired], what, where)
     for option in known.values():
-        if option.required and option.name not in given and option.name not in wired:
+        if complete and option.required and option.name not in given and option.name not in wired:
             key = _key(where, option.name)
             raise RecipeError(f"{what} needs the option '{option.name}'", hint=f"set {key}=...")
     return {name: _value(known.get(name), value, what, where) for name, value in given.items()}
@@ -91,7 +93,7 @@ def _unknown(name: str, known: list[str], what: str, where: str) -> None:
 
 
 def _value(option: Option | None, value: Any, what: str, where: str) -> Any:
-    if option is None or option.annotation in (inspect.Parameter.empty, Any):
+    if option is None or option.annotation is Any:
         return value
     from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError
     from pydantic.errors import PydanticUserError
@@ -137,7 +139,7 @@ def _hints(target: Any) -> dict[str, Any]:
     for name, hint in raw.items():
         if isinstance(hint, str):
             try:
-                hint = eval(hint, names)  # noqa: PLW2901  # the plugin's own annotation
+                hint = eval(hint, names)  # the plugin's own annotation
             except Exception:
                 continue
         out[name] = hint

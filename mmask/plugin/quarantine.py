@@ -121,12 +121,14 @@ def _validated(claimed: list[Any]) -> tuple[Component, ...]:
 
 def _invalid(manifest: Any, message: str) -> str:
     """pluggy's complaint, with the nearest hook for a misspelt one."""
-    marked = [
-        name for name in vars(manifest)
-        if hasattr(getattr(manifest, name, None), f"{spec.PROJECT}_impl")
-    ] if hasattr(manifest, "__dict__") else []
+    marked = [name for name in dir(manifest) if _is_hook(getattr(manifest, name, None))]
     known = [name for name in vars(spec) if name.startswith("mmask_")]
     wrong = [name for name in marked if name not in known]
     if wrong:
-        return f"unknown hook '{wrong[0]}'{did_you_mean(wrong[0], known)}; the hooks are {', '.join(sorted(known))}"
+        near, hooks = did_you_mean(wrong[0], known), ", ".join(sorted(known))
+        return f"unknown hook '{wrong[0]}'{near}; the hooks are {hooks}"
     return " ".join(message.split())
+
+
+def _is_hook(value: Any) -> bool:
+    return hasattr(value, f"{spec.PROJECT}_impl")

@@ -112,15 +112,17 @@ def known_keys(node: Any, here: Any, at: str = "") -> Iterator[str]:
 def nearest(path: Path, values: Mapping[str, Any]) -> str:
     """The nearest existing key, in full; empty when nothing is near."""
     keys = list(known_keys(Recipe, values))
-    sections = sorted({".".join(key.split(".")[:n]) for key in keys for n in range(1, key.count(".") + 1)})
-    whole = ".".join(path)
-    parent = ".".join(path[:-1])
-    siblings = [key for key in keys if key.rpartition(".")[0] == parent]
-    ends = {key.rpartition(".")[2]: key for key in reversed(keys)}
-    for pool, want, cut in ((siblings, whole, 0.7), (keys, whole, 0.7), (list(ends), path[-1], 0.7), (sections, whole, 0.6)):
-        near = get_close_matches(want, pool, n=1, cutoff=cut)
+    tables = {".".join(key.split(".")[:n]) for key in keys for n in range(1, key.count(".") + 1)}
+    whole, last, parent = ".".join(path), path[-1], ".".join(path[:-1])
+    named = {key.rpartition(".")[2]: key for key in reversed(keys)}
+    beside = {key.rpartition(".")[2]: key for key in [*keys, *tables] if key.rpartition(".")[0] == parent}
+    pools = (  # what to compare, and with what: siblings first, then any key of that name, then whole keys
+        (last, beside), (last, named), (whole, {key: key for key in keys}), (whole, {key: key for key in tables}),
+    )
+    for want, pool in pools:
+        near = get_close_matches(want, pool, n=1, cutoff=0.7)
         if near:
-            return ends[near[0]] if pool == list(ends) else near[0]
+            return pool[near[0]]
     return ""
 
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from mmask.recipe.schema import ObjectiveSection, Recipe, Spec, use
-
-# Parts of a run that are handed to components which declare them; no recipe sets these.
-WIRING = frozenset(
-    ["name", "section", "tokenizer", "tokenizers", "network", "networks", "target", "head", "loss", "out", "run", "recipe", "host", "model"]
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +18,13 @@ class Part:
     spec: Spec
     options_at: str
 
-    def options(self) -> dict[str, object]:
-        """The options for the component itself; ``on`` of a masker says which streams it plans for."""
+    def options(self) -> dict[str, Any]:
+        """The options for the component itself: not ``on``, which says which streams a masker plans for, and
+        not the maskers inside a masker, which are parts of their own."""
         given = self.spec.options()
-        if self.kind == "masker":
-            given.pop("on", None)
-        return given
+        if self.kind != "masker":
+            return given
+        return {key: value for key, value in given.items() if key != "on" and _inner(value) is None}
 
 
 def parts(recipe: Recipe) -> list[Part]:
@@ -43,10 +40,10 @@ def _walk(recipe: Recipe) -> Iterator[tuple[str, str, Spec, str]]:
         for name, spec in table.items():
             yield f"{section}.{name}", kind, spec, f"{section}.{name}"
     if isinstance(recipe.mask, Spec):
-        yield "mask", "masker", recipe.mask, "mask"
+        yield from _maskers("mask", recipe.mask)
     else:
         for name, spec in recipe.mask.items():
-            yield f"mask.{name}", "masker", spec, f"mask.{name}"
+            yield from _maskers(f"mask.{name}", spec)
     for name, network in recipe.networks.items():
         yield f"networks.{name}", "encoder", network, f"networks.{name}"
     for name, view in recipe.views.items():
@@ -58,6 +55,20 @@ def _walk(recipe: Recipe) -> Iterator[tuple[str, str, Spec, str]]:
         yield f"train.trackers.{index}", "tracker", spec, f"train.trackers.{index}"
     if recipe.preview is not None:
         yield "preview", "preview", recipe.preview, "preview"
+
+
+def _maskers(where: str, spec: Spec) -> Iterator[tuple[str, str, Spec, str]]:
+    yield where, "masker", spec, where
+    for key, value in spec.options().items():
+        inner = _inner(value)
+        if inner is not None:
+            yield from _maskers(f"{where}.{key}", inner)
+
+
+def _inner(value: Any) -> Spec | None:
+    if isinstance(value, Spec):
+        return value
+    return Spec.model_validate(value) if isinstance(value, Mapping) and "use" in value else None
 
 
 def _objective(where: str, section: ObjectiveSection) -> Iterator[tuple[str, str, Spec, str]]:

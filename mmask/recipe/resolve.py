@@ -13,7 +13,7 @@ from mmask.errors import UnknownNameError, UsageError, did_you_mean
 from mmask.plugin.options import fit, options_of, takes_any
 from mmask.recipe.load import RunFile, from_file, from_plugin
 from mmask.recipe.override import check_key, parse
-from mmask.recipe.parts import WIRING, Part, parts
+from mmask.recipe.parts import Part, parts
 from mmask.recipe.problems import rewrite
 from mmask.recipe.schema import Recipe
 from mmask.recipe.tree import Tree, leaves
@@ -164,7 +164,7 @@ def _check_part(part: Part, tree: Tree, host: Host) -> list[str]:
                 tree.drop((*at, name))
                 del options[name]
                 notes.append(f"{part.options_at}.{name} was left out: {part.kind} '{part.spec.use}' has no such option")
-    fit(target, options, what=f"{part.kind} '{part.spec.use}'", where=part.options_at, wired=WIRING)
+    fit(target, options, what=f"{part.kind} '{part.spec.use}'", where=part.options_at, complete=False)
     return notes
 
 

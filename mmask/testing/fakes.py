@@ -161,7 +161,7 @@ def tiny() -> Recipe:
         tokenize={"x": use("fake")}, mask=use("fake", ratio=0.5),
         views={"masked": ViewSection(corrupt=use("fake"))},
         networks={"encoder": NetworkSection(use="fake", width=8)},
-        objectives={"values": ObjectiveSection(head=use("fake"), target=use("fake"), loss=use("fake"))},
+        objectives={"vectors": ObjectiveSection(head=use("fake"), target=use("fake"), loss=use("fake"))},
         optim=OptimSection(lr=1e-2), schedule=ScheduleSection(epochs=4, warmup_steps=2), preview=use("fake"),
         profiles={"demo": {"data.batch_size": 4, "schedule.steps": 5}},
     )

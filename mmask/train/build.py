@@ -26,6 +26,7 @@ class Builder(Protocol):
 
 def build_model(recipe: Recipe, host: Builder) -> MaskedModel:
     """The model of a recipe, initialised under the caller's random state."""
+    _check_names(recipe)
     tokenizers = {n: host.build("tokenizer", s, where=f"tokenize.{n}") for n, s in recipe.tokenize.items()}
     networks: dict[str, nn.Module] = {}
     for name, section in recipe.networks.items():
@@ -49,6 +50,14 @@ def build_model(recipe: Recipe, host: Builder) -> MaskedModel:
         emas=emas,
         program=_program(recipe),
     )
+
+
+def _check_names(recipe: Recipe) -> None:
+    """torch keeps networks and objectives as attributes, so names such as ``values`` or ``a.b`` are taken."""
+    for section, table in (("networks", recipe.networks), ("objectives", recipe.objectives)):
+        for name in table:
+            if not name or "." in name or hasattr(nn.ModuleDict, name):
+                raise RecipeError(f"{section}.{name}: torch keeps this name for itself", hint="choose another")
 
 
 def _program(recipe: Recipe) -> Program:

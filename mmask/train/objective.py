@@ -10,7 +10,7 @@ from torch import nn
 
 from mmask.errors import PlanError
 from mmask.protocols import Head, Loss, Plans, Scene, TargetMaker
-from mmask.types import Losses, Prediction, Scored
+from mmask.types import Layout, Losses, Prediction, Scored
 
 
 class MaskedObjective(nn.Module):
@@ -43,7 +43,12 @@ class MaskedObjective(nn.Module):
             if self.scored_at == "hidden":
                 return Scored.hidden(plan)
             return Scored.cells(plan)
-        layout = plans.layout(self.stream)
+        if self.scored_at == "pooled":
+            return Scored(Layout(len(plans.batch), 1), "pooled")
+        if self.plan is None:
+            layout = plans.layout(self.stream)
+        else:
+            layout = plans.plan(self.plan, self.stream).output.layout
         return Scored.valid(layout) if self.scored_at == "valid" else Scored(layout, self.scored_at)  # type: ignore[arg-type]
 
     def denominators(self, plans: Plans) -> Mapping[str, float]:
@@ -59,7 +64,9 @@ class MaskedObjective(nn.Module):
 
     def forward(self, scene: Scene) -> Losses:
         """One term, named after the objective."""
-        prediction = scene.predictions[self.name] = self.predict(scene)
+        prediction = scene.predictions.get(self.name)
+        if prediction is None:
+            prediction = scene.predictions[self.name] = self.predict(scene)
         target = self.target(scene, prediction.scored)
         if not target.attached:
             target = replace(target, value=target.value.detach())

@@ -124,6 +124,16 @@ class ModelScene:
             )
         return known
 
+    def predict(self, objective: str) -> Prediction:
+        """An objective's prediction, made when first asked for, in whatever order objectives run."""
+        if objective not in self.predictions:
+            known = self.model.objectives
+            if objective not in known:
+                near = did_you_mean(objective, known)
+                raise PlanError(f"no objective '{objective}'{near}; there are {sorted(known)}")
+            self.predictions[objective] = known[objective].predict(self)
+        return self.predictions[objective]
+
     def _clean(self) -> View:
         tokens = {name: tokenizer(self.batch) for name, tokenizer in self.model.tokenizers.items()}
         return View("clean", tokens)
@@ -135,11 +145,9 @@ class ModelScene:
             raise PlanError(f"no view '{name}'{did_you_mean(name, known)}; there are {known}")
         source = self.view(made.of)
         view = replace(source, name=name)
-        if made.plan is None:
+        if made.plan is None and made.corrupt is None:
             return view
-        if made.plan not in self.plans.plans:
-            raise PlanError(f"view '{name}' needs plan '{made.plan}'; there are {sorted(self.plans.plans)}")
-        for stream, drawn in self.plans.plans[made.plan].items():
+        for stream, drawn in self._plans(name, made.plan, source).items():
             if made.streams is not None and stream not in made.streams:
                 continue
             plan = drawn.complement() if made.complement else drawn
@@ -148,3 +156,11 @@ class ModelScene:
                 out = made.corrupt(view, stream, plan, self)
                 view = out if isinstance(out, View) else replace(view, tokens={**view.tokens, stream: out})
         return view
+
+    def _plans(self, view: str, plan: str | None, source: View) -> Mapping[str, MaskPlan]:
+        """Stream -> plan of a view; with no plan, nothing is hidden and the corruption alone decides."""
+        if plan is None:
+            return {stream: MaskPlan.nothing(tokens.layout) for stream, tokens in source.tokens.items()}
+        if plan not in self.plans.plans:
+            raise PlanError(f"view '{view}' needs plan '{plan}'; there are {sorted(self.plans.plans)}")
+        return self.plans.plans[plan]

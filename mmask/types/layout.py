@@ -98,6 +98,17 @@ class Layout:
             groups={name: value[start:stop] for name, value in self.groups.items()},
         )
 
+    def samples(self, index: torch.Tensor) -> Layout:
+        """The layouts of samples ``index`` (B',), in that order: other pairings of the same batch."""
+        def pick(value: torch.Tensor | None) -> torch.Tensor | None:
+            return None if value is None else value[index.to(value.device)]
+
+        groups = {name: ids[index.to(ids.device)] for name, ids in self.groups.items()}
+        return replace(
+            self, batch=len(index), valid=pick(self.valid), special=pick(self.special),
+            index=pick(self.index), modality=pick(self.modality), groups=groups,
+        )
+
     def take(self, keep_idx: torch.Tensor, kept: torch.Tensor | None = None) -> Layout:
         """The layout of the places ``keep_idx`` (B, K) alone.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from mmask.errors import PlanError
 from mmask.types.layout import Layout
 
 if TYPE_CHECKING:
@@ -56,6 +57,18 @@ class Tokens:
         return Tokens(
             self.layout, flatten(self.values), flatten(self.ids), offsets.to(self.data.device),
             flatten(self.replaced),
+        )
+
+    def samples(self, index: torch.Tensor) -> Tokens:
+        """The tokens of samples ``index`` (B',), in that order: matching and its negatives."""
+        if self.flat:
+            raise PlanError("flat tokens cannot be paired anew", hint="pair them before they are packed")
+
+        def pick(value: torch.Tensor | None) -> torch.Tensor | None:
+            return None if value is None else value[index.to(value.device)]
+
+        return Tokens(
+            self.layout.samples(index), pick(self.values), pick(self.ids), replaced=pick(self.replaced)
         )
 
     def with_data(self, data: torch.Tensor, *, replaced: torch.Tensor | None = None) -> Tokens:

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from mmask.api import Batch, Sample, SampleError, SampleId
 from PIL import Image, ImageDraw, ImageFont
 
+from mmask.api import Batch, Sample, SampleError, SampleId
 from mmask_image.decode import EXTENSIONS, ImageDecoder
 
 _MARGIN, _LINES, _LINE = 8, 2, 13

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmask.api import Keys, RecipeError, Sample, SampleError
 from torch import Tensor
 
+from mmask.api import Keys, RecipeError, Sample, SampleError
 from mmask_image.augment import NUMBERS, Box, cover, random_box
 from mmask_image.picture import check_size, read_picture
 from mmask_image.resize import MODES, resize

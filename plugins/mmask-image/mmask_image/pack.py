@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from mmask.api import RecipeError, SampleError
 from PIL import Image
 
+from mmask.api import RecipeError, SampleError
 from mmask_image.decode import EXTENSIONS
 from mmask_image.picture import read_picture
 

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import simplejpeg
-from mmask.api import SampleError
 from PIL import Image, ImageOps, UnidentifiedImageError
+
+from mmask.api import SampleError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -57,11 +57,16 @@ class MaeWeights:
     def load(self, model: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[str]:
         """Copy into a masked autoencoder, or into its encoder alone.
 
-        Yields a line for every tensor missing, unexpected or resized. Raises CheckpointError for a tensor
-        whose shape cannot be made to fit, before anything is copied.
+        Yields a line for every tensor missing, unexpected or resized. Raises CheckpointError when no name
+        fits, or for a tensor whose shape cannot be made to fit, before anything is copied.
         """
         encoder, decoder = _parts(model)
         own, other = split(weights)
+        if not own.keys() & encoder.state_dict().keys():
+            raise CheckpointError(
+                f"none of the {len(weights)} tensors has the name of one of this encoder's",
+                hint="is it a checkpoint of the reference MAE, or of a ViT in timm's names?",
+            )
         lines: list[str] = []
         jobs = [_job(encoder, own, "encoder", lines)]
         if decoder is not None and other:

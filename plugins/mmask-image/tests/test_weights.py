@@ -111,3 +111,8 @@ def test_a_tensor_that_cannot_fit_stops_before_anything_is_copied(build):
     with pytest.raises(CheckpointError, match=r"proj.weight is \(24, 3, 8, 8\), .* \(24, 1, 8, 8\)"):
         list(form.load(target, form.write(source)))
     assert all(torch.equal(value, before[name]) for name, value in target.state_dict().items())
+
+
+def test_a_checkpoint_of_something_else_is_refused(build):
+    with pytest.raises(CheckpointError, match="none of the 1 tensors"):
+        list(MaeWeights().load(build(small()), {"conv1.weight": torch.zeros(3)}))

@@ -26,7 +26,7 @@ def example_tiny() -> Recipe:
         views={"masked": ViewSection(corrupt=use("drop"))},
         networks={"encoder": NetworkSection(use="example-encoder", width=64, depth=2, heads=4)},
         objectives={
-            "values": ObjectiveSection(
+            "signal": ObjectiveSection(
                 head=use("transformer-decoder", width=64, depth=1, heads=4), target=use("values"), loss=use("mse"),
             )
         },

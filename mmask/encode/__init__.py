@@ -1,1 +1,0 @@
-"""Pieces of encoders: positions, gathering kept places."""
