@@ -15,6 +15,7 @@ from mmask.plugin.spec import hookimpl
 if TYPE_CHECKING:
     from mmask.errors import *  # noqa: F403
     from mmask.heads.decoder import TransformerDecoder  # noqa: F401
+    from mmask.heads.linear import LinearHead, StatesHead  # noqa: F401
     from mmask.keyed import Keys, fold, seeded_scope, single  # noqa: F401
     from mmask.layers.block import key_bias, run_block  # noqa: F401
     from mmask.layers.gather import fill, fill_index, flat_index, take_places  # noqa: F401
@@ -54,6 +55,7 @@ _TABLE = {
     "mmask.layers.places": ("rows_at", "states_at"),
     "mmask.layers.block": ("key_bias", "run_block"),
     "mmask.heads.decoder": ("TransformerDecoder",),
+    "mmask.heads.linear": ("LinearHead", "StatesHead"),
     "mmask.train.objective": ("MaskedObjective",),
     "mmask.train.model": ("MaskedModel", "PlanMaker", "ViewMaker"),
     "mmask.train.program": ("Program", "Task"),

@@ -9,7 +9,7 @@ import torch
 
 from mmask.errors import PlanError, RecipeError, did_you_mean
 from mmask.protocols import Scene
-from mmask.types import Scored, Target, TargetSource
+from mmask.types import Prediction, Scored, Target, TargetSource
 
 
 class Codes:
@@ -45,3 +45,10 @@ class Codes:
                 hint="the field's size over the tokenizer's stride must equal the picture's size over the patch",
             )
         return Target(scored.take(ids.flatten(1)), scored, TargetSource.NETWORK)
+
+    def trivial(self, target: Target) -> Prediction:
+        """The logits that know how often each code occurs among the scored places of the batch, and nothing
+        else: what learning has to beat. Their loss is the entropy of the codes."""
+        share = torch.bincount(target.value, minlength=self.dim).double() / max(1, len(target.value))
+        logits = share.clamp_min(1e-12).log().float()
+        return Prediction(logits.expand(len(target.value), -1), target.scored)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from mmask.api import CheckpointError
+from mmask_image.copying import copy_parts
 from mmask_image.latent_decoder import LatentDecoder
 from mmask_image.regressor import LatentRegressor
 from mmask_image.weights import MaeWeights
@@ -46,25 +46,10 @@ class CaeWeights:
         Yields a line for every tensor missing or unexpected. Raises CheckpointError for a tensor of another
         shape, before anything is copied.
         """
-        lines: list[str] = []
-        jobs = []
-        for what, module in parts(model).items():
-            own = split(weights, what)
-            if not own and what == "aligner":
-                continue
-            wanted = module.state_dict()
-            for name, value in own.items():
-                if name in wanted and wanted[name].shape != value.shape:
-                    raise CheckpointError(
-                        f"{what} {name} is {tuple(value.shape)}, the model has {tuple(wanted[name].shape)}",
-                        hint="build the model at the checkpoint's picture size, patch, widths and depths",
-                    )
-            lines += [f"missing: {what} {name}" for name in wanted if name not in own]
-            lines += [f"unexpected: {what} {name}" for name in own if name not in wanted]
-            jobs.append((module, {name: value for name, value in own.items() if name in wanted}))
-        for module, ready in jobs:
-            module.load_state_dict(ready, strict=False)
-        yield from lines
+        found = {what: (module, split(weights, what)) for what, module in parts(model).items()}
+        if "aligner" in found and not found["aligner"][1]:
+            found.pop("aligner")  # the reference's own shares the encoder's storage, and may be left out
+        yield from copy_parts(found)
 
     def write(self, model: nn.Module) -> dict[str, Tensor]:
         """The model's tensors under their official names; the encoder again as ``alignment_encoder``."""

@@ -14,14 +14,22 @@ CODES = (
     Component("head", "latent-decoder", "mmask_image.latent_decoder:LatentDecoder", "ids or pixels (CAE)"),
     Component("head", "vq-decoder", "mmask_image.vq:VqDecoder", "pixels from the codes of a picture"),
     Component("objective", "commitment", "mmask_image.vq:Commitment", "latents keep near their codes"),
+    Component("preview", "codes", "mmask_image.code_preview:CodePreview", "codes that were predicted, right or wrong"),
+    Component("weights", "beit", "mmask_image.replace_weights:BeitWeights", "checkpoints of the reference BEiT"),
+    Component("weights", "simmim", "mmask_image.replace_weights:SimmimWeights", "checkpoints of the reference SimMIM"),
     Component("weights", "cae", "mmask_image.cae_weights:CaeWeights", "checkpoints of the reference CAE"),
-    Component("recipe", "cae-vit-tiny", "mmask_image.recipes.cae:cae_vit_tiny", "context autoencoder, ViT-Ti/16"),
-    Component("recipe", "cae-vit-b", "mmask_image.recipes.cae:cae_vit_b", "context autoencoder, ViT-B/16"),
-    Component("recipe", "beit-vit-tiny", "mmask_image.recipes.beit:beit_vit_tiny", "codes of hidden blocks, ViT-Ti/16"),
-    Component("recipe", "beit-vit-b", "mmask_image.recipes.beit:beit_vit_b", "codes of hidden blocks, ViT-B/16"),
-    Component("recipe", "simmim-vit-tiny", "mmask_image.recipes.simmim:simmim_vit_tiny", "replace and regress, ViT-Ti/16"),
-    Component("recipe", "simmim-vit-b", "mmask_image.recipes.simmim:simmim_vit_b", "replace and regress, ViT-B/16"),
-    Component("recipe", "simmim-swin-t", "mmask_image.recipes.simmim:simmim_swin_t", "replace and regress, Swin-T"),
-    Component("recipe", "vq-tiny", "mmask_image.recipes.vq:vq_tiny", "discrete codes of 4 px, 512 of them"),
-    Component("recipe", "vq-b", "mmask_image.recipes.vq:vq_b", "discrete codes of 8 px, 8192 of them"),
+    *(
+        Component("recipe", name, f"mmask_image.recipes.{name.split('-')[0]}:{name.replace('-', '_')}", summary)
+        for name, summary in (
+            ("cae-vit-tiny", "context autoencoder, ViT-Ti/16"),
+            ("cae-vit-b", "context autoencoder, ViT-B/16"),
+            ("beit-vit-tiny", "codes of hidden blocks, ViT-Ti/16"),
+            ("beit-vit-b", "codes of hidden blocks, ViT-B/16"),
+            ("simmim-vit-tiny", "replace and regress, ViT-Ti/16"),
+            ("simmim-vit-b", "replace and regress, ViT-B/16"),
+            ("simmim-swin-t", "replace and regress, Swin-T"),
+            ("vq-tiny", "discrete codes of 4 px, 512 of them"),
+            ("vq-b", "discrete codes of 8 px, 8192 of them"),
+        )
+    ),
 )

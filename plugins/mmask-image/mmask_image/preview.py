@@ -40,7 +40,7 @@ class MaePreview:
                 columns, note = _columns(model, batch, full, predict)
         finally:
             model.train(was)
-        return _sheet(columns, note, self.tile)
+        return sheet(columns, note, self.tile)
 
 
 def _columns(
@@ -53,7 +53,7 @@ def _columns(
     stream = objective.stream or next(iter(model.tokenizers))
     tokenizer, clean = model.tokenizers[stream], scene.view("clean").tokens[stream].values
     original = tokenizer.pixels(clean).float().cpu()
-    columns = {"original": original, "hidden": _greyed(original, plan)}
+    columns = {"original": original, "hidden": greyed(original, plan)}
     if not predict:
         return columns, f"{plan.ratio():.0%} hidden"
     prediction = objective.predict(scene)
@@ -74,12 +74,14 @@ def _objective(model: MaskedModel) -> MaskedObjective:
     raise RecipeError("preview 'mae' draws predictions of pixels; no objective has such a target")
 
 
-def _greyed(pictures: torch.Tensor, plan: MaskPlan) -> torch.Tensor:
+def greyed(pictures: torch.Tensor, plan: MaskPlan) -> torch.Tensor:
+    """Pictures (B, C, H, W) with hidden patches in grey."""
     hidden = plan.on_grid(plan.layout.unit or 1)
     return torch.where(hidden[:, None], torch.full_like(pictures, _GREY / 255), pictures)
 
 
-def _sheet(columns: dict[str, torch.Tensor], note: str, tile: int) -> np.ndarray:
+def sheet(columns: dict[str, torch.Tensor], note: str, tile: int) -> np.ndarray:
+    """Columns of pictures under their titles, (H, W, 3) uint8. columns: title -> (B, C, H, W) in [0, 1]."""
     from PIL import Image, ImageDraw
 
     drawn = {title: _rgb(pictures) for title, pictures in columns.items()}

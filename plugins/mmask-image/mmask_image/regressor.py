@@ -125,7 +125,8 @@ class CrossBlock(nn.Module):
         super().__init__()
         self.heads = heads
         self.norm_q, self.norm_k, self.norm_v, self.norm = (norm(width) for _ in range(4))
-        self.q, self.k, self.v = nn.Linear(width, width, qkv_bias), nn.Linear(width, width, False), nn.Linear(width, width, qkv_bias)
+        self.q, self.v = nn.Linear(width, width, qkv_bias), nn.Linear(width, width, qkv_bias)
+        self.k = nn.Linear(width, width, bias=False)  # a bias of keys cancels in the softmax
         self.proj = nn.Linear(width, width)
         self.mlp = Mlp(width, int(width * mlp_ratio))
         self.drop_path = DropPath(drop) if drop > 0 else nn.Identity()

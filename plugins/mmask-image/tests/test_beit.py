@@ -7,12 +7,12 @@ from functools import partial
 
 import pytest
 import torch
-from mmask_image.beit import BeitEncoder
-from mmask_image.patch import PatchTokenizer
 from timm.models.beit import Beit
 from torch import nn
 
 from mmask.api import Layout, MaskPlan, PlanError, RecipeError, Tokens, View
+from mmask_image.beit import BeitEncoder
+from mmask_image.patch import PatchTokenizer
 
 KINDS = ["fixed", "relative"]
 

@@ -8,9 +8,6 @@ from math import log
 import numpy as np
 import pytest
 import torch
-from mmask_image.latent_decoder import LatentDecoder
-from mmask_image.recipes.cae import cae
-from mmask_image.regressor import LatentRegressor
 
 from mmask.api import (
     Batch,
@@ -24,6 +21,9 @@ from mmask.api import (
     use,
 )
 from mmask.mask.block import BlockMasker
+from mmask_image.latent_decoder import LatentDecoder
+from mmask_image.recipes.cae import cae
+from mmask_image.regressor import LatentRegressor
 
 
 def small(*, wide: int = 24, hide: int = 8) -> Recipe:

@@ -9,11 +9,11 @@ from textwrap import dedent
 
 import pytest
 import torch
-from mmask_image.dalle import DallETokenizer, read_dalle
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
 from mmask.api import CheckpointError, RecipeError
+from mmask_image.dalle import DallETokenizer, read_dalle
 
 SMALL = {"width": 8, "blocks": 2, "vocabulary": 32}
 

@@ -7,11 +7,11 @@ import io
 import numpy as np
 import pytest
 import torch
-from mmask_image.decode import ImageDecoder
-from mmask_image.pair import PairDecoder
 from PIL import Image
 
 from mmask.api import RecipeError, Sample, SampleId, single
+from mmask_image.decode import ImageDecoder
+from mmask_image.pair import PairDecoder
 
 SIZES = {"size": 48, "scale": (0.08, 1.0)}
 

@@ -7,16 +7,16 @@ from math import log
 import numpy as np
 import pytest
 import torch
-from mmask_image.patch import PatchTokenizer
-from mmask_image.recipes.beit import beit_vit_b
-from mmask_image.recipes.simmim import simmim_swin_t, simmim_vit_b
-from mmask_image.swin import SwinEncoder
 from timm.models.swin_transformer import SwinTransformer
 from torch.nn import functional as F
 
 from mmask.api import Batch, Keys, MaskPlan, NetworkSection, PlanError, Recipe, RecipeError, ViewSection, use
 from mmask.mask.block import BlockMasker
 from mmask.types import Layout
+from mmask_image.patch import PatchTokenizer
+from mmask_image.recipes.beit import beit_vit_b
+from mmask_image.recipes.simmim import simmim_swin_t, simmim_vit_b
+from mmask_image.swin import SwinEncoder
 
 SWIN = {"width": 12, "depths": (2, 2), "heads": (2, 3), "window": 4, "patch": 4}
 
@@ -158,10 +158,12 @@ def test_a_replaced_place_of_swin_is_all_of_its_patches(build):
 def test_swin_refuses_dropped_places_and_other_patches(build):
     recipe = swin()
     recipe.views["masked"] = ViewSection(corrupt=use("drop"))
+    dropping = build(recipe)
     with pytest.raises(PlanError, match="cannot be dropped"):
-        build(recipe)(pictures(1))
+        dropping(pictures(1))
     with pytest.raises(RecipeError, match="8 px a side"):
         SwinEncoder(tokenizer=PatchTokenizer(size=16, image_size=32), **SWIN)
+    model = build(swin())
+    view = model.scene(pictures(1)).view("clean")
     with pytest.raises(PlanError, match="pyramid"):
-        model = build(swin())
-        model.encoder(model.scene(pictures(1)).view("clean"), taps=("block.0",))
+        model.encoder(view, taps=("block.0",))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 import timm
 import torch
+from timm.models.beit import Beit
+
+from mmask.api import Recipe
 from mmask_image.recipes.beit import beit_vit_b
 from mmask_image.recipes.cae import cae_vit_b
 from mmask_image.recipes.simmim import simmim_swin_t, simmim_vit_b
 from mmask_image.recipes.vq import vq_b
-from timm.models.beit import Beit
-
-from mmask.api import Recipe
 
 
 def count(module: torch.nn.Module) -> int:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from mmask_image.codebook import Codebook
-from mmask_image.recipes.vq import vq
-from mmask_image.vq import VqTokenizer
-from mmask_image.vq_weights import read_vq
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
 from mmask.api import Batch, CheckpointError, PlanError, Recipe, RecipeError, View, use
+from mmask_image.codebook import Codebook
+from mmask_image.recipes.vq import vq
+from mmask_image.vq import VqTokenizer
+from mmask_image.vq_weights import read_vq
 
 
 def small() -> Recipe:

@@ -68,9 +68,9 @@ def test_what_does_not_fit_is_an_error():
         UnitMasker().plan(Layout(1, 64), keys(1))
     with pytest.raises(PlanError, match="all 4 units"):
         UnitMasker(unit=4, ratio=0.9).plan(Layout(1, 64, grid=(8, 8)), keys(1))
+    valid = torch.ones(1, 64, dtype=torch.bool)
+    valid[0, 3] = False
     with pytest.raises(PlanError, match="padding"):
-        valid = torch.ones(1, 64, dtype=torch.bool)
-        valid[0, 3] = False
         UnitMasker().plan(Layout(1, 64, grid=(8, 8), valid=valid), keys(1))
     with pytest.raises(RecipeError, match=r"mask\.ratio"):
         UnitMasker(ratio=1.0)

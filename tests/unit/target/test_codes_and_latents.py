@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import log
 from types import SimpleNamespace
 
 import pytest
@@ -9,9 +10,10 @@ import torch
 from torch import nn
 
 from mmask.errors import PlanError, RecipeError
+from mmask.loss.entropy import CrossEntropy
 from mmask.target.codes import Codes
 from mmask.target.latents import Latents
-from mmask.types import Encoded, Layout, MaskPlan, Scored, TargetSource
+from mmask.types import Encoded, Layout, MaskPlan, Scored, Target, TargetSource
 
 
 class Ids(nn.Module):
@@ -39,6 +41,14 @@ def test_ids_lie_on_the_places_row_by_row():
 
 def test_the_vocabulary_is_the_targets_size():
     assert Codes(networks={"tokenizer": Ids()}).dim == 9
+
+
+def test_the_trivial_guess_costs_the_entropy_of_the_codes():
+    maker = Codes(field="second", networks={"tokenizer": Ids()})
+    places = Scored(Layout(1, 8), index=torch.arange(8))
+    target = Target(torch.tensor([0, 0, 0, 0, 1, 1, 2, 3]), places)
+    loss = CrossEntropy()(maker.trivial(target), target).mean()
+    assert loss.item() == pytest.approx((0.5 * 1 + 0.25 * 2 + 0.25 * 3) * log(2), rel=1e-5)
 
 
 def test_codes_that_are_not_one_a_place_are_refused():

@@ -77,6 +77,7 @@ def cae(
         # leaves PyTorch's
         optim=OptimSection(lr=1.5e-3, betas=(0.9, 0.999), weight_decay=0.05, clip=3.0),
         schedule=ScheduleSection(epochs=300, warmup_epochs=10, min_lr=1e-5),
+        preview=use("codes"),
         profiles={"demo": demo or {}},
     )
 

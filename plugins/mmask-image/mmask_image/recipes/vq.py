@@ -49,6 +49,7 @@ def vq(
         optim=OptimSection(lr=1e-3, betas=(0.9, 0.99), weight_decay=1e-4, clip=1.0),
         schedule=ScheduleSection(epochs=100, warmup_epochs=1, min_lr=1e-5),
         exports="tokenizer",
+        preview=use("codes"),
         profiles={"demo": demo or {}},
     )
 
