@@ -24,7 +24,7 @@ class BeitEncoder(Beit):
     positions: ``fixed`` sine-cosine table, rows in the first half of the channels (CAE); ``relative``: one
         learned bias of attention shared by all blocks, no table (BEiT, SimMIM).
     mask_token: whether it has one, written where the view replaces a place after embedding.
-    init: ``rescaled``: N(0, .02) cut off at one deviation, the last matrix of both branches of block i divided
+    start: ``rescaled``: N(0, .02) cut off at one deviation, the last matrix of both branches of block i divided
         by sqrt(2 i) (BEiT); ``xavier``: Xavier-uniform matrices (CAE).
     pool: what ``pooled`` is, the mean of the places or the [CLS] state.
     tokenizer (wired): offers ``patch``, ``image_size``, ``in_chans``, ``grid``.
@@ -38,7 +38,7 @@ class BeitEncoder(Beit):
         self, *, width: int, depth: int, heads: int, tokenizer: Any, mlp_ratio: float = 4.0, eps: float = 1e-6,
         qkv_bias: bool = True, layer_scale: float = 0.1, drop_path: float = 0.0,
         positions: Literal["fixed", "relative"] = "relative", mask_token: bool = False,
-        init: Literal["rescaled", "xavier"] = "rescaled", pool: Literal["mean", "cls"] = "mean",
+        start: Literal["rescaled", "xavier"] = "rescaled", pool: Literal["mean", "cls"] = "mean",
     ) -> None:
         if width % heads:
             raise RecipeError(f"a ViT of width {width} cannot have {heads} heads")
@@ -49,7 +49,7 @@ class BeitEncoder(Beit):
             norm_layer=partial(nn.LayerNorm, eps=eps), use_abs_pos_emb=positions == "fixed",
             use_shared_rel_pos_bias=positions == "relative",
         )
-        self.grid, self.pool, self.init = tuple(tokenizer.grid), pool, init
+        self.grid, self.pool, self.start = tuple(tokenizer.grid), pool, start
         self.mask_token = nn.Parameter(torch.empty(1, 1, width)) if mask_token else None
         if self.pos_embed is not None:
             self.pos_embed.requires_grad_(False)
@@ -71,10 +71,10 @@ class BeitEncoder(Beit):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """The references' initialisation, see ``init``; patch convolution, [CLS] and mask token N(0, .02)."""
+        """The references' initialisation, see ``start``; patch convolution, [CLS] and mask token N(0, .02)."""
         if self.pos_embed is not None:
             self.pos_embed.copy_(row_sincos(self.width, self.grid, prefix=self.prefix)[None])
-        initialise(self, self.blocks, self.init)
+        initialise(self, self.blocks, self.start)
         truncated(self.patch_embed.proj.weight)
         nn.init.zeros_(self.patch_embed.proj.bias)
         truncated(self.cls_token)

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from mmask.api import sincos
 
-Init = Literal["rescaled", "xavier"]
+Start = Literal["rescaled", "xavier"]
 
 
 def row_sincos(width: int, grid: tuple[int, ...], *, prefix: int = 0) -> Tensor:
@@ -54,18 +54,18 @@ def truncated(value: Tensor, std: float = 0.02) -> None:
 
 
 @torch.no_grad()
-def initialise(module: nn.Module, blocks: Iterable[nn.Module], init: Init) -> None:
+def initialise(module: nn.Module, blocks: Iterable[nn.Module], start: Start) -> None:
     """Every linear layer of ``module`` in place, biases zero; ``rescaled`` divides the two output matrices of
     block i = 1, 2, ... by sqrt(2 i), so that the variance of the residual stream does not grow with depth."""
     for layer in module.modules():
         if isinstance(layer, nn.Linear):
-            if init == "xavier":
+            if start == "xavier":
                 nn.init.xavier_uniform_(layer.weight)
             else:
                 truncated(layer.weight)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
-    if init == "rescaled":
+    if start == "rescaled":
         for number, block in enumerate(blocks, start=1):
             block.attn.proj.weight.div_(sqrt(2 * number))
             block.mlp.fc2.weight.div_(sqrt(2 * number))

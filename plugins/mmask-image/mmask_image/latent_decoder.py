@@ -10,7 +10,7 @@ from timm.models.beit import Block
 from torch import Tensor, nn
 
 from mmask.api import Encoded, PlanError, Prediction, RecipeError, Scored, key_bias, rows_at
-from mmask_image.beit_block import Init, initialise, row_sincos, run_beit_block
+from mmask_image.beit_block import Start, initialise, row_sincos, run_beit_block
 
 
 class LatentDecoder(nn.Module):
@@ -18,7 +18,7 @@ class LatentDecoder(nn.Module):
 
     The visible patches never enter: what it knows of the picture went through the predicted latents. Positions
     are added again. depth, heads, mlp_ratio, eps, qkv_bias: of the blocks, which are as wide as the network's
-    states. layer_scale, drop_path, init: as `BeitEncoder` has them.
+    states. layer_scale, drop_path, start: as `BeitEncoder` has them.
     network (wired): offers ``width``. tokenizer (wired): offers ``grid``. target (wired): offers ``dim``, the
     classes of discrete ids or the values of a patch.
     """
@@ -28,7 +28,7 @@ class LatentDecoder(nn.Module):
     def __init__(
         self, *, network: Any, tokenizer: Any, target: Any, depth: int = 4, heads: int = 12,
         mlp_ratio: float = 4.0, eps: float = 1e-6, qkv_bias: bool = True, layer_scale: float = 0.1,
-        drop_path: float = 0.0, init: Init = "xavier",
+        drop_path: float = 0.0, start: Start = "xavier",
     ) -> None:
         super().__init__()
         width = int(network.width)
@@ -37,7 +37,7 @@ class LatentDecoder(nn.Module):
         if not getattr(target, "dim", None):
             raise RecipeError("a decoder needs a target that says how many values or classes a place has")
         norm = partial(nn.LayerNorm, eps=eps)
-        self.grid, self.init = tuple(tokenizer.grid), init
+        self.grid, self.start = tuple(tokenizer.grid), start
         self.register_buffer("positions", row_sincos(width, self.grid)[None])
         rates = torch.linspace(0, drop_path, depth, device="cpu").tolist()
         self.blocks = nn.ModuleList(
@@ -53,7 +53,7 @@ class LatentDecoder(nn.Module):
 
     def reset_parameters(self) -> None:
         """As the reference, see `mmask_image.beit_block.initialise`."""
-        initialise(self, self.blocks, self.init)
+        initialise(self, self.blocks, self.start)
 
     def forward(self, encoded: Encoded, scored: Scored) -> Prediction:
         """value: (S, dim) at scored places, all of which must be among the encoded ones."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmask.api import Encoded, PlanError, RecipeError, View, did_you_mean
-from mmask_image.beit_block import Init, row_sincos, truncated
+from mmask_image.beit_block import Start, row_sincos, truncated
 
 
 class LatentRegressor(nn.Module):
@@ -22,7 +22,7 @@ class LatentRegressor(nn.Module):
     of: the network whose latents of the visible places are the context; it is run here, on the same view.
     width: channels; another than the encoder's puts a linear layer and a norm between. depth, heads, mlp_ratio,
     eps, qkv_bias: of the blocks. layer_scale: initial factor of both branches; 0 leaves it out. drop_path: rate
-    of the last block, rising linearly. init: as `BeitEncoder` has it.
+    of the last block, rising linearly. start: as `BeitEncoder` has it.
     networks (wired): where ``of`` is found. tokenizer (wired): offers ``grid``.
 
     Encodes the *hidden* places of the view's plan, in ascending order: a slot between an encoder and its heads.
@@ -35,7 +35,7 @@ class LatentRegressor(nn.Module):
     def __init__(
         self, *, networks: Mapping[str, nn.Module], tokenizer: Any, of: str = "encoder", width: int = 768,
         depth: int = 4, heads: int = 12, mlp_ratio: float = 4.0, eps: float = 1e-6, qkv_bias: bool = True,
-        layer_scale: float = 0.1, drop_path: float = 0.0, init: Init = "xavier",
+        layer_scale: float = 0.1, drop_path: float = 0.0, start: Start = "xavier",
     ) -> None:
         super().__init__()
         if of not in networks:
@@ -47,7 +47,7 @@ class LatentRegressor(nn.Module):
             raise RecipeError(f"a regressor of width {width} cannot have {heads} heads")
         # In a tuple, so that the encoder stays one network of the model and is not registered twice.
         self._source = (networks[of],)
-        self.width, self.grid, self.init = width, tuple(tokenizer.grid), init
+        self.width, self.grid, self.start = width, tuple(tokenizer.grid), start
         norm = partial(nn.LayerNorm, eps=eps)
         inner = self._source[0].width
         self.project = nn.Linear(inner, width) if inner != width else None
@@ -66,10 +66,10 @@ class LatentRegressor(nn.Module):
         """As the reference: Xavier-uniform matrices, or N(0, .02) with the branches' outputs rescaled."""
         for layer in self.modules():
             if isinstance(layer, nn.Linear):
-                (nn.init.xavier_uniform_ if self.init == "xavier" else truncated)(layer.weight)
+                (nn.init.xavier_uniform_ if self.start == "xavier" else truncated)(layer.weight)
                 if layer.bias is not None:
                     nn.init.zeros_(layer.bias)
-        if self.init == "rescaled":
+        if self.start == "rescaled":
             for number, block in enumerate(self.blocks, start=1):
                 block.proj.weight.div_(sqrt(2 * number))
                 block.mlp.fc2.weight.div_(sqrt(2 * number))

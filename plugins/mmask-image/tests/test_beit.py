@@ -133,10 +133,10 @@ def test_fixed_positions_take_no_gradient_and_keys_have_no_bias():
 def test_initialisation_is_the_one_that_is_asked_for():
     torch.manual_seed(0)
     tokenizer = PatchTokenizer(size=16, image_size=32)
-    rescaled = BeitEncoder(width=192, depth=4, heads=3, tokenizer=tokenizer, init="rescaled", mask_token=True)
+    rescaled = BeitEncoder(width=192, depth=4, heads=3, tokenizer=tokenizer, start="rescaled", mask_token=True)
     for number, block in enumerate(rescaled.blocks, start=1):
         assert block.mlp.fc2.weight.abs().max() <= 0.02 / (2 * number) ** 0.5 + 1e-9
-    xavier = BeitEncoder(width=192, depth=1, heads=3, tokenizer=tokenizer, init="xavier", layer_scale=0.3)
+    xavier = BeitEncoder(width=192, depth=1, heads=3, tokenizer=tokenizer, start="xavier", layer_scale=0.3)
     bound = (6 / (192 + 768)) ** 0.5
     assert 0.95 * bound < xavier.blocks[0].mlp.fc1.weight.abs().max() <= bound
     assert xavier.patch_embed.proj.weight.abs().max() <= 0.02

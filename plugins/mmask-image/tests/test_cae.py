@@ -250,7 +250,7 @@ def test_initialisation_follows_the_reference_and_its_flag(build):
     assert 0.9 * bound < regressor.blocks[0].k.weight.abs().max() <= bound
     assert decoder.pred.weight.abs().max() > 0.02
     for module in (regressor, decoder):
-        module.init = "rescaled"
+        module.start = "rescaled"
         module.reset_parameters()
     assert regressor.blocks[1].proj.weight.abs().max() <= 0.01 + 1e-9
     assert decoder.blocks[0].mlp.fc2.weight.abs().max() <= 0.02 / 2**0.5 + 1e-9

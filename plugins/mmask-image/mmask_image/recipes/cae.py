@@ -50,7 +50,7 @@ def cae(
         },
         networks={
             "encoder": NetworkSection(
-                use="beit", width=width, depth=depth, heads=heads, positions="fixed", init="xavier", pool="cls",
+                use="beit", width=width, depth=depth, heads=heads, positions="fixed", start="xavier", pool="cls",
                 **shared,
             ),
             "regressor": NetworkSection(
