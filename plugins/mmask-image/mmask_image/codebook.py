@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -10,12 +9,15 @@ from torch.nn import functional as F
 from mmask.api import fold, single
 
 
+_PART = 32  # at most this part of the codes is revived by one update
+
+
 class Codebook(nn.Module):
     """Nearest code by cosine, straight-through gradient, codes that are moving averages of their latents.
 
     codes: how many. width: channels of a code. decay: of the averages. dead: a code is dead when its average
     use falls below this share of the use it would have if all were used alike; it is then put on a latent of
-    the batch. All codes start dead, so the first batches fill the codebook from the data.
+    the batch that is badly represented. All codes start dead, so the first batches fill the codebook.
 
     Both sides have unit length (Yu et al. 2021, ViT-VQGAN); the averages are those of BEiT v2 (Peng et al. 2022),
     the revival that of SoundStream (Zeghidour et al. 2021), with a draw keyed by the number of updates made.
@@ -74,11 +76,21 @@ class Codebook(nn.Module):
         self.updates += 1
 
     def _revive(self, latents: Tensor, fair: float) -> None:
-        """Put dead codes on latents of this batch, each on another one, with a fair use to start from."""
-        gone = (self.use < self.dead * fair).nonzero().squeeze(1)[: len(latents)]
+        """Put dead codes on latents of this batch, each on another one, with a fair use to start from.
+
+        A latent is drawn with a chance that grows with its squared distance to its code, as in k-means++, and
+        only a few codes come back at a time, so that the next ones see what is covered by then: a plain
+        background, however frequent, is not cut into many codes that differ by noise.
+        """
+        most = min(max(1, self.count // _PART), len(latents))
+        least = self.use.argsort(stable=True)[:most]
+        gone = least[self.use[least] < self.dead * fair]
         if not len(gone):
             return
-        order = single(0, fold("codebook"), int(self.updates)).order("revive", len(latents))[0]
-        picked = torch.from_numpy(np.ascontiguousarray(order[: len(gone)])).to(latents.device)
+        numbers = single(0, fold("codebook"), int(self.updates)).uniform("revive", len(latents))[0]
+        chance = torch.from_numpy(numbers).to(latents.device).clamp(1e-12, 1 - 1e-12)
+        error = (1 - (latents @ self.codes.T).amax(1)).clamp_min(1e-6).double()
+        score = error.log() - (-chance.log()).log()  # Gumbel: the largest are a draw without replacement
+        picked = score.topk(len(gone)).indices
         self.codes[gone] = latents[picked]
         self.use[gone] = fair

@@ -46,7 +46,7 @@ class VqTokenizer(nn.Module):
 
     def __init__(
         self, *, codes: int = 512, dim: int = 16, width: int = 48, depth: int = 2, stride: int = 4,
-        in_chans: int = 3, decay: float = 0.95, dead: float = 0.1, weights: str = "",
+        in_chans: int = 3, decay: float = 0.95, dead: float = 0.03, weights: str = "",
     ) -> None:
         super().__init__()
         if stride < 2 or 2 ** int(log2(stride)) != stride:
