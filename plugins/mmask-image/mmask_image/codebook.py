@@ -8,7 +8,6 @@ from torch.nn import functional as F
 
 from mmask.api import fold, single
 
-
 _PART = 32  # at most this part of the codes is revived by one update
 
 
