@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import blake2b
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -43,7 +43,7 @@ def word(text: str) -> int:
 
 def fold(*parts: int | str) -> int:
     """One 64-bit key from several integers and strings, order-sensitive."""
-    state = np.uint64(0)
+    state: Any = np.uint64(0)
     for part in parts:
         value = word(part) if isinstance(part, str) else part & _MASK64
         with np.errstate(over="ignore"):

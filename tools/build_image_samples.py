@@ -34,9 +34,10 @@ PACKAGES = {
     "@lobehub/fluent-emoji-3d@1.1.0": "c1bb7eee7de090205a232518a9ab4adb3df458bfbe8a1f78232991194c8b2e58",
     "emojibase-data@17.0.0": "d01d0e2ca4e22cb402679532155342c71e2e871f25c32223c013b8b166ebdf5a",
 }
-SIDE, QUALITY, SHARDS = 64, 80, 4
+SIDE, QUALITY = 64, 80
+SHARDS = {"train": 4, "val": 1}
 TONES = {"1f3fb", "1f3fc", "1f3fd", "1f3fe", "1f3ff"}
-PERSON = {"1f468": "1f9d1", "1f469": "1f9d1", "2640": "", "2642": "", "fe0f": "", "200d": ""}
+WHO = {"man", "woman", "men", "women", "person", "people", "boy", "girl", "child", "older", "old", "adult"}
 
 
 @dataclass(frozen=True)
@@ -73,9 +74,10 @@ def small(picture: bytes) -> bytes:
     return to.getvalue()
 
 
-def concept(code: str) -> str:
-    """What a picture shows, whoever does it."""
-    return "-".join(part for part in (PERSON.get(p, p) for p in code.split("-")) if part)
+def concept(name: str) -> str:
+    """What a picture shows, whoever does it: ``woman dancing`` and ``man dancing`` are one concept."""
+    words = name.lower().replace(":", " ").replace(",", " ").split()
+    return " ".join(word for word in words if word not in WHO)
 
 
 def plain(code: str) -> str:
@@ -100,7 +102,7 @@ def rows(pictures: Mapping[str, bytes], base: Mapping[str, bytes]) -> list[Row]:
             "group": groups["groups"][str(entry["group"])],
             "subgroup": groups["subgroups"][str(entry["subgroup"])],
         }
-        split = "val" if zlib.crc32(concept(code).encode()) % 5 == 0 else "train"
+        split = "val" if zlib.crc32(concept(entry["label"]).encode()) % 5 == 0 else "train"
         made.append(Row(Path(code), code, {"picture": picture, "about": about}, split))
     return made
 
@@ -110,8 +112,11 @@ def build(out: Path) -> None:
     with tempfile.TemporaryDirectory() as name:
         pictures, base = (fetch(package, sha256, Path(name)) for package, sha256 in PACKAGES.items())
         table, packer, aside = rows(pictures, base), EmojiPacker(), Path(name) / "out"
-        train = sum(row.split == "train" for row in table)
-        done = pack(plan_shards(table, packer, shard_count=-(-train // SHARDS)), packer, aside)
+        plans = []
+        for split, shards in SHARDS.items():
+            part = [row for row in table if row.split == split]
+            plans += plan_shards(part, packer, shard_count=-(-len(part) // shards))
+        done = pack(plans, packer, aside)
         if any(shard.failed for shard in done):
             raise SystemExit(f"unreadable: {[shard.failed for shard in done]}")
         names = list(json.loads(base["meta/groups.json"])["groups"].values())
@@ -121,6 +126,8 @@ def build(out: Path) -> None:
         lines = [f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.name}\n" for file in files]
         webp = features.version_module("webp")
         (aside / "SHA256").write_text(f"# libwebp {webp}\n" + "".join(lines))
+        for old in (*out.glob("*.tar"), *out.glob("*.mmidx")):
+            old.unlink()
         for file in aside.iterdir():
             shutil.copyfile(file, out / file.name)
     print(f"{sum(shard.samples for shard in done)} samples, {sum(shard.size for shard in done):,} bytes in {out}")

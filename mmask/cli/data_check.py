@@ -29,7 +29,7 @@ def command(
     samples for the readers, stored orders sorted by class or size, and streams read by more than one reader.
     Each finding comes with what to do. Exit code 0: nothing will fail; 5: something will.
     """
-    from mmask.data.check import Topology, check
+    from mmask.data.advice import Topology, advise
     from mmask.data.sidecar import build_index
     from mmask.data.store import find_shards, is_remote
 
@@ -39,7 +39,7 @@ def command(
     if jobs > 1 and here:
         build_index(here, jobs)
     topology = Topology(ranks, workers, streams, shuffle, batch_size or 0)
-    found = check(urls, topology)
+    found = advise(urls, topology)
     click.echo(
         f"{found.samples:,} samples in {found.shards} shards; {ranks} ranks x {workers} workers; "
         f"{streams} streams; read amplification {topology.amplification}"

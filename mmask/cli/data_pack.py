@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -50,14 +51,14 @@ def command(
     on where it was stopped. Files that cannot be read are listed in OUT/pack-failed.jsonl.
     """
     from mmask.data.pack import pack, plan_shards
-    from mmask.data.rows import class_names, with_splits
+    from mmask.data.rows import class_names, read_rows, with_splits
 
     made, extensions = _packer(session, packer, source, options)
-    rows = with_splits(_rows(source, extensions, jobs), val_fraction, seed)
+    rows = with_splits(read_rows(source, extensions), val_fraction, seed)
     size, count = shard_size_of(shard_size)
     plans = plan_shards(rows, made, seed=seed, shard_bytes=size, shard_count=count)
     session.notify(f"packing {len(rows):,} files into {len(plans)} shards in {out}")
-    with click.progressbar(length=len(plans), label="shards", file=click.get_text_stream("stderr")) as bar:
+    with click.progressbar(length=len(plans), label="shards", file=sys.stderr) as bar:
         done = pack(plans, made, out, classes=class_names(rows), jobs=jobs, done=lambda shard: bar.update(1))
     _report(done, rows, out, jobs)
 
@@ -87,12 +88,6 @@ def _best_packer(session: Session, source: Path) -> str:
     if len(takes) > 1 and list(takes.values()).count(takes[best]) > 1:
         raise UsageError(f"say which --packer to use: {', '.join(sorted(takes))}")
     return best
-
-
-def _rows(source: Path, extensions: tuple[str, ...], jobs: int) -> list[Row]:
-    from mmask.data.rows import read_rows
-
-    return read_rows(source, extensions)
 
 
 def packer_options(words: Sequence[str]) -> dict[str, Any]:
@@ -138,7 +133,7 @@ def _report(done: Sequence[ShardDone], rows: Sequence[Row], out: Path, jobs: int
     if failed:
         lines = [json.dumps({"key": key, "path": path, "reason": why}) for key, path, why in failed]
         report.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        click.echo(f"{len(failed)} files could not be packed: {report}")
+        click.echo(f"not packed: {len(failed)} of {len(rows)} files, listed in {report}")
         click.echo(f"  the first: {failed[0][1]}: {failed[0][2]}")
     if len(failed) == len(rows):
         raise DataError("not one file could be packed", hint=f"see {report}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from mmask.cli.session import Session, pass_session
@@ -25,5 +27,5 @@ def command(session: Session) -> None:
         click.echo("no recipes are installed; plugins bring them: pip install mmask-image")
         return
     show(("recipe", "plugin", "summary"), rows)
-    if click.get_text_stream("stdout").isatty():
+    if sys.stdout.isatty():
         click.echo("try one on sample data: mmask train --recipe NAME    look inside: mmask recipe show NAME")

@@ -17,7 +17,7 @@ from mmask.errors import EXIT_PREEMPTED, UsageError
 @click.option("--resume", metavar="RUN", help="Continue the run in this folder.")
 @click.option("--init", metavar="SRC", help="Start from weights: a run, timm:NAME, or a file.")
 @click.option("--out", metavar="DIR", help="The run's folder [runs/RECIPE-N]. A run that is there goes on.")
-@click.option("--stop-after", type=click.IntRange(min=1), metavar="N", help="Save and end after step N.")
+@click.option("--stop-after", type=click.IntRange(min=0), metavar="N", help="Save and end after step N.")
 @recipe_flags
 @click.pass_context
 @pass_session
@@ -36,8 +36,9 @@ def command(
     if resume is not None:
         chosen = _resumed(resume, out, init, chosen)
     made = session.resolve(_whole(chosen))
+    from mmask.train.job import Job
     from mmask.train.loop import PREEMPTED
-    from mmask.train.run import Job, train
+    from mmask.train.run import train
 
     where = resume or out
     result = train(Job(

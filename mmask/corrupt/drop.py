@@ -30,8 +30,8 @@ class Drop:
 
         Raises PlanError when the plan asks for anything but removal, or rearranges places.
         """
-        if plan.source is not None:
-            raise PlanError("a plan with an edit map cannot be applied by dropping places")
+        if plan.source is not None or plan.edit is not None:
+            raise PlanError("a plan that copies or edits places cannot be applied by dropping them")
         if plan.action is not None and bool((plan.action[plan.hidden] != Action.DROP).any()):
             raise PlanError(
                 "this plan replaces some hidden places instead of removing them",

@@ -22,8 +22,8 @@ _CLUMPED = 2.0  # times the expected mean run length from which an order is call
 def read_amplification(ranks: int, workers: int, streams: int, group: int = 1) -> int:
     """How many readers share each canonical stream: 1 when group x ranks x workers divides ``streams``.
 
-    A reader that fetches more than single samples (a disk's read-ahead, a page cache for each machine) fetches
-    that many times the bytes. workers: of each rank; 0 counts as the rank itself.
+    A reader that fetches more than single samples (a disk's read-ahead, a machine's page cache) fetches that
+    many times the bytes. workers: of each rank; 0 counts as the rank itself.
 
     >>> read_amplification(8, 8, 64), read_amplification(3, 2, 64)
     (1, 3)
@@ -35,8 +35,7 @@ def read_amplification(ranks: int, workers: int, streams: int, group: int = 1) -
 
 @dataclass(frozen=True, slots=True)
 class Runs:
-    """Runs of equal consecutive values. mean: samples of a run; expected: in a random order of the same values;
-    longest: samples of the longest run."""
+    """Runs of equal consecutive values, in samples: their mean, that of a random order, the longest."""
 
     mean: float
     expected: float
@@ -49,7 +48,7 @@ class Runs:
 
 
 def runs(values: Any) -> Runs:
-    """Runs in (n,) values in stored order. For a random order of n values with counts n_k, neighbours are equal
+    """Runs in (n,) values in stored order. In a random order of values with counts n_k, neighbours are equal
     with probability p = sum n_k (n_k - 1) / (n (n - 1)), so n / (1 + (n - 1)(1 - p)) samples make a run."""
     values = np.asarray(values)
     n = len(values)
@@ -94,7 +93,12 @@ class SourceCheck:
 
 
 def check_source(
-    source: Source, *, ranks: int = 1, workers: int = 1, streams: int = 64, group: int = 1,
+    source: Source,
+    *,
+    ranks: int = 1,
+    workers: int = 1,
+    streams: int = 64,
+    group: int = 1,
     columns: Sequence[str] = (LABEL_FIELD,),
 ) -> SourceCheck:
     """Findings of every shard, runs in ``columns`` (those an index has), and how the topology reads."""
@@ -112,6 +116,9 @@ def check_source(
     clumps = {name: runs(np.concatenate(found)) for name, found in values.items()}
     readers = ranks * max(1, workers)
     return SourceCheck(
-        source.name, tuple(shards), {name: one for name, one in clumps.items() if one.clumped},
-        read_amplification(ranks, workers, streams, group), max(0, readers - min(streams, len(source))),
+        source.name,
+        tuple(shards),
+        {name: one for name, one in clumps.items() if one.clumped},
+        read_amplification(ranks, workers, streams, group),
+        max(0, readers - min(streams, len(source))),
     )

@@ -43,8 +43,10 @@ def stack(name: str, values: Sequence[Any], *, ragged: bool = False) -> dict[str
         return {name: list(values)}
     kinds = {value.dtype for value in values}
     if len(kinds) > 1:
-        raise DataError(f"field '{name}' has values of types {sorted(map(str, kinds))} in one batch",
-                        hint="its decoder must return one type")
+        raise DataError(
+            f"field '{name}' has values of types {sorted(map(str, kinds))} in one batch",
+            hint="its decoder must return one type",
+        )
     shapes = {tuple(value.shape) for value in values}
     if len(shapes) == 1:
         found = {name: torch.stack(list(values))}
@@ -81,11 +83,7 @@ def collate(columns: Mapping[str, Sequence[Any]], ragged: frozenset[str] = froze
     """Fields of B values each -> stacked fields, as `stack` says."""
     found: dict[str, Any] = {}
     for name, values in columns.items():
-        made = stack(name, values, ragged=name in ragged)
-        clash = next((one for one in made if one != name and (one in columns or one in found)), None)
-        if clash:
-            raise DataError(f"field '{clash}' is made by padding '{name}' and by a decoder")
-        found.update(made)
+        _add(found, stack(name, values, ragged=name in ragged), name, columns)
     return found
 
 
@@ -94,43 +92,60 @@ def merge(
 ) -> dict[str, Any]:
     """Fields of n samples from readers' pieces: (rows of the batch, field -> that many values).
 
-    What every reader stacked to one shape is copied once; the rest goes through `collate`. The result is the
+    What every reader stacked to one shape is copied once; the rest goes through `stack`. The result is the
     one that `collate` gives for all samples together, and owns its memory.
     """
-    names = list(pieces[0][1])
+    columns = pieces[0][1]
     for _, fields in pieces[1:]:
-        if fields.keys() != pieces[0][1].keys():
-            odd = sorted(fields.keys() ^ pieces[0][1].keys())
-            raise DataError(f"field '{odd[0]}' is in some samples of a batch and not in others",
-                            hint="decoders must return the same fields for every sample")
+        if fields.keys() != columns.keys():
+            odd = sorted(fields.keys() ^ columns.keys())
+            raise DataError(
+                f"field '{odd[0]}' is in some samples of a batch and not in others",
+                hint="decoders must return the same fields for every sample",
+            )
     found: dict[str, Any] = {}
-    apart: dict[str, list[Any]] = {}
-    for name in names:
+    for name in columns:
         values = [fields[name] for _, fields in pieces]
         if name not in ragged and _same_shape(values):
             out = values[0].new_empty((n, *values[0].shape[1:]))
             for (rows, _), value in zip(pieces, values, strict=True):
-                out[rows] = value
+                _place(out, rows, value)
             found[name] = out
-        else:
-            whole: list[Any] = [None] * n
-            for (rows, _), value in zip(pieces, values, strict=True):
-                for row, one in zip(rows.tolist(), value, strict=True):
-                    whole[row] = one
-            apart[name] = whole
-    found.update(collate(apart, ragged))
-    kept = {name: [_owned(one) for one in value] if isinstance(value, list) else value for name, value in found.items()}
-    return {name: kept[name] for name in (*names, *(kept.keys() - set(names)))}
+            continue
+        whole: list[Any] = [None] * n
+        for (rows, _), value in zip(pieces, values, strict=True):
+            for row, one in zip(rows.tolist(), value, strict=True):
+                whole[row] = one
+        made = stack(name, whole, ragged=name in ragged)
+        if isinstance(made[name], list):
+            made[name] = [one.clone() if isinstance(one, torch.Tensor) else one for one in made[name]]
+        _add(found, made, name, columns)
+    return found
+
+
+def _add(found: dict[str, Any], made: Mapping[str, Any], name: str, columns: Mapping[str, Any]) -> None:
+    clash = next((one for one in made if one != name and one in columns), None)
+    if clash:
+        raise DataError(f"field '{clash}' is made by padding '{name}' and by a decoder")
+    found.update(made)
+
+
+def _place(out: torch.Tensor, rows: torch.Tensor, value: torch.Tensor) -> None:
+    """``out[rows] = value``, through NumPy: one thread, so that it can run beside the training step."""
+    if out.dtype == torch.bfloat16:
+        out, value = out.view(torch.int16), value.view(torch.int16)
+    index: Any = rows.numpy()
+    steps = np.unique(np.diff(index))
+    if len(steps) <= 1:  # readers' rows lie at equal distances
+        step = int(steps[0]) if len(steps) else 1
+        index = slice(int(index[0]), int(index[-1]) + 1, step)
+    out.numpy()[index] = value.numpy()
 
 
 def _same_shape(values: Sequence[Any]) -> bool:
     if not all(isinstance(value, torch.Tensor) for value in values):
         return False
     return len({(value.dtype, tuple(value.shape[1:])) for value in values}) == 1
-
-
-def _owned(value: Any) -> Any:
-    return value.clone() if isinstance(value, torch.Tensor) else value
 
 
 def split_augment(fields: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -59,32 +59,44 @@ def read_columns(
     bad: list[tuple[int, str]] = []
     for part in dict.fromkeys(column.field for column in wanted):
         if part in index.fields:
-            _fill(store, index, part, [column for column in wanted if column.field == part], values, bad)
-    found = {name: _typed(column) for name, column in values.items()}
-    findings = (Finding("column", bad[0][1], bad[0][0], len(bad)),) if bad else ()
-    return found, findings
+            mine = [column for column in wanted if column.field == part]
+            for row, offset, found, problem in _read_part(store, index, part, mine):
+                for name, value in found.items():
+                    values[name][row] = value
+                if problem:
+                    bad.append((offset, problem))
+    typed = {name: _typed(column) for name, column in values.items()}
+    problems = (Finding("column", bad[0][1], bad[0][0], len(bad)),) if bad else ()
+    return typed, problems
 
 
-def _fill(
-    store: Readable, index: ShardIndex, part: str, columns: Sequence[Column], values: dict[str, list[Any]],
-    bad: list[tuple[int, str]],
-) -> None:
+def _read_part(
+    store: Readable, index: ShardIndex, part: str, columns: Sequence[Column]
+) -> Iterator[tuple[int, int, dict[str, Any], str]]:
+    """(row, offset, column values, what was wrong) of every sample that has the part."""
     place = index.fields.index(part)
-    for row, (offset, size) in enumerate(zip(index.offsets[:, place].tolist(), index.sizes[:, place].tolist(),
-                                             strict=True)):
-        if not offset:
-            continue
-        if size > _LONGEST:
-            bad.append((offset, f"'{index.keys[row]}.{part}' has {size} bytes"))
-            continue
-        text = store.read(offset, size)
+    spans = zip(index.offsets[:, place].tolist(), index.sizes[:, place].tolist(), strict=True)
+    for row, (offset, size) in enumerate(spans):
+        if offset:
+            values, problem = _values(store.read(offset, min(size, _LONGEST + 1)), columns)
+            yield row, offset, values, f"'{index.keys[row]}.{part}': {problem}" if problem else ""
+
+
+def _values(data: bytes, columns: Sequence[Column]) -> tuple[dict[str, Any], str]:
+    if len(data) > _LONGEST:
+        return {}, f"more than {_LONGEST} bytes"
+    values: dict[str, Any] = {}
+    problem = ""
+    try:
+        inside = json.loads(data) if any(column.path for column in columns) else None
+    except (ValueError, RecursionError) as error:
+        return {}, f"no JSON: {error}"
+    for column in columns:
         try:
-            inside = json.loads(text) if any(column.path for column in columns) else None
-            for column in columns:
-                value = _walk(inside, column.path) if column.path else text.decode().strip()
-                values[column.name][row] = value
-        except (ValueError, KeyError, IndexError, TypeError, RecursionError) as error:
-            bad.append((offset, f"'{index.keys[row]}.{part}': {type(error).__name__} {error}"))
+            values[column.name] = _walk(inside, column.path) if column.path else data.decode().strip()
+        except (ValueError, KeyError, IndexError, TypeError) as error:
+            problem = f"{column.name}: {type(error).__name__} {error}"
+    return values, problem
 
 
 def _walk(value: Any, path: Sequence[str]) -> Any:

@@ -17,8 +17,8 @@ _FULL_SHARE_FROM = 1000  # positions after which the budget counts what was serv
 class Fault:
     """One unreadable sample (or, with position -1, the torn end of a shard).
 
-    offset: byte of its first part in the shard. epoch: -1 in an evaluation pass. attempt: 0 for the sample the order named, n for its n-th
-    substitute.
+    offset: byte of its first part in the shard. epoch: -1 in an evaluation pass. attempt: 0 for
+    the sample the order named, n for its n-th substitute.
     """
 
     source: str
@@ -38,8 +38,17 @@ class Ledger:
     1,000) were served, the share is taken of them, so that one early fault does not stop a run.
     """
 
-    def __init__(self, path: Path | None, budget: float, *, short: int, rank: int = 0, world: int = 1,
-                 group: int = 1, evaluate: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        budget: float,
+        *,
+        short: int,
+        rank: int = 0,
+        world: int = 1,
+        group: int = 1,
+        evaluate: bool = False,
+    ) -> None:
         self.path, self.budget = path, budget
         self._short = min(short, _FULL_SHARE_FROM)
         self._mine = (rank, world, group)
@@ -73,8 +82,11 @@ class Ledger:
         if self._evaluate:  # positions of a pass may be spread, and a pass is short: all that failed count
             mine = [one for one in self._seen if one.position >= 0 and one.epoch < 0]
         else:
-            mine = [one for one in self._seen if 0 <= one.position < served and one.epoch >= 0
-                    and one.position // group % world == rank]
+            mine = [
+                one
+                for one in self._seen
+                if 0 <= one.position < served and one.epoch >= 0 and one.position // group % world == rank
+            ]
         most = self.budget * max(served, self._short) / world
         if len(mine) <= most:
             return

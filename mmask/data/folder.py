@@ -1,8 +1,8 @@
 """A folder of plain files read as if it were one shard: for small sets that nobody wants to pack.
 
-Files are grouped into samples by the same naming rule as in tars, with the path inside the folder as key. When
-every file lies in a subfolder, the first level names classes: samples without a ``cls`` part get one, the
-class's number in sorted order.
+Files are grouped into samples by the same naming rule as in tars, with the path inside the folder as key.
+When every file lies in a subfolder and there are several, the first level names classes: without ``cls``
+parts, each sample gets one, its class's number in sorted order.
 """
 
 from __future__ import annotations

@@ -19,8 +19,13 @@ def connect(url: str) -> Any:
     """A pool of connections for ``url``, through the environment's proxy when it names one."""
     import urllib3
 
-    retries = urllib3.Retry(total=_TRIES, backoff_factor=_BACK_OFF, status_forcelist=_AGAIN,
-                            allowed_methods=("GET", "HEAD"), raise_on_status=False)
+    retries = urllib3.Retry(
+        total=_TRIES,
+        backoff_factor=_BACK_OFF,
+        status_forcelist=_AGAIN,
+        allowed_methods=("GET", "HEAD"),
+        raise_on_status=False,
+    )
     options: dict[str, Any] = {"retries": retries, "timeout": _TIMEOUT, "maxsize": 16}
     scheme, host = url.partition("://")[0], url.split("/")[2]
     proxy = None if urllib.request.proxy_bypass(host) else urllib.request.getproxies().get(scheme)
@@ -38,8 +43,10 @@ class HttpStore:
         self._pool = connect(url)
         answer = self._ask(0, 1)
         if answer.status == 200:
-            raise DataError(f"{url}: the server ignores Range requests, so samples cannot be read apart",
-                            hint="serve the shards with a server that supports Range (nginx, S3, ...) or copy them")
+            raise DataError(
+                f"{url}: the server ignores Range requests, so samples cannot be read apart",
+                hint="serve the shards with a server that supports Range (nginx, S3, ...) or copy them",
+            )
         total = answer.headers.get("Content-Range", "").rpartition("/")[2]
         if answer.status != 206 or not total.isdigit():
             raise DataError(f"{url}: the server answered {answer.status} {answer.reason or ''}".rstrip())
@@ -52,40 +59,47 @@ class HttpStore:
         end = min(offset + size, self.size)
         if end <= offset:
             return b""
-        problem = ""
+        answer = self._ask(offset, end - offset)
+        if answer.status != 206:
+            raise DataError(f"{self.url}: bytes {offset}-{end - 1}: the server answered {answer.status}")
+        return answer.data
+
+    def _ask(self, offset: int, size: int) -> Any:
+        """The server's answer; asked again when it breaks off or comes short."""
+        from urllib3.exceptions import HTTPError
+
+        headers = {"Range": f"bytes={offset}-{offset + size - 1}", "Accept-Encoding": "identity"}
+        problem: object = ""
         for attempt in range(_TRIES):
             if attempt:
                 time.sleep(_BACK_OFF * 2 ** (attempt - 1))
             try:
-                answer = self._ask(offset, end - offset)
-            except DataError as error:  # the connection broke in the middle of the body
-                problem = error.message
-                continue
-            if answer.status != 206:
-                raise DataError(f"{self.url}: bytes {offset}-{end - 1}: the server answered {answer.status}")
-            if len(answer.data) == end - offset:
-                return answer.data
-            problem = f"{len(answer.data)} of {end - offset} bytes came"
-        raise DataError(f"{self.url}: bytes {offset}-{end - 1}: {problem}, {_TRIES} times")
-
-    def _ask(self, offset: int, size: int) -> Any:
-        import urllib3
-
-        headers = {"Range": f"bytes={offset}-{offset + size - 1}", "Accept-Encoding": "identity"}
-        try:
-            answer = self._pool.request("GET", self.url, headers=headers, preload_content=False)
-            if answer.status == 206:
-                answer.read(cache_content=True)
-            else:
-                answer.close()  # never download a whole shard that was not asked for
-            return answer
-        except urllib3.exceptions.HTTPError as error:
-            raise DataError(f"{self.url} cannot be read: {error}",
-                            hint="the host, the proxy or the address is wrong, or the network is down") from error
+                answer = self._pool.request("GET", self.url, headers=headers, preload_content=False)
+                if answer.status != 206:
+                    answer.close()  # never download a whole shard that was not asked for
+                    return answer
+                if len(answer.read(cache_content=True)) == size:
+                    return answer
+                problem = f"{len(answer.data)} of {size} bytes came"
+            except HTTPError as error:
+                problem = error
+                if _hopeless(error):
+                    break
+        raise DataError(
+            f"{self.url} cannot be read: {problem} ({attempt + 1} attempts)",
+            hint="the host, the proxy or the address is wrong, or the network is down",
+        )
 
     def close(self) -> None:
         """Give the connections back."""
         self._pool.clear()
+
+
+def _hopeless(error: Exception) -> bool:
+    """Whether the pool has already tried again as often as it may."""
+    from urllib3.exceptions import LocationParseError, MaxRetryError
+
+    return isinstance(error, MaxRetryError | LocationParseError)
 
 
 def fetch(url: str) -> bytes | None:

@@ -65,8 +65,10 @@ class ShardIndex:
 
     def has(self, name: str) -> bool:
         """Whether there is such a column."""
-        return name in self.columns or name == "size" or (
-            name.endswith(".size") and name.removesuffix(".size") in self.fields
+        return (
+            name in self.columns
+            or name == "size"
+            or (name.endswith(".size") and name.removesuffix(".size") in self.fields)
         )
 
 
@@ -83,8 +85,15 @@ def index_tar(store: Store, what: str, columns: Sequence[Column] = (), *, remote
         for name, member in row.items():
             offsets[at, place[name]] = member.offset
             sizes[at, place[name]] = member.size
-    index = ShardIndex(Texts.of(keys), fields, _narrow(offsets), _narrow(sizes), {},
-                       (*_merged(found.findings + findings), *_gaps(keys, fields, offsets, sizes)), store.stamp)
+    index = ShardIndex(
+        Texts.of(keys),
+        fields,
+        _narrow(offsets),
+        _narrow(sizes),
+        {},
+        (*_merged(found.findings + findings), *_gaps(keys, fields, offsets, sizes)),
+        store.stamp,
+    )
     values, bad = read_columns(store, index, columns)
     return ShardIndex(index.keys, fields, index.offsets, index.sizes, values, index.findings + bad, store.stamp)
 
@@ -155,7 +164,10 @@ def dump_index(index: ShardIndex) -> bytes:
     from safetensors.numpy import save
 
     tensors: dict[str, np.ndarray] = {
-        "keys": index.keys.blob, "key_ends": index.keys.ends, "offsets": index.offsets, "sizes": index.sizes,
+        "keys": index.keys.blob,
+        "key_ends": index.keys.ends,
+        "offsets": index.offsets,
+        "sizes": index.sizes,
     }
     for name, values in index.columns.items():
         if isinstance(values, Texts):
@@ -163,8 +175,12 @@ def dump_index(index: ShardIndex) -> bytes:
         else:
             tensors[f"column:{name}"] = values
     about = {
-        "format": FORMAT, "version": VERSION, "samples": str(len(index)), "fields": json.dumps(index.fields),
-        "stamp": json.dumps(asdict(index.stamp)), "findings": json.dumps([asdict(one) for one in index.findings]),
+        "format": FORMAT,
+        "version": VERSION,
+        "samples": str(len(index)),
+        "fields": json.dumps(index.fields),
+        "stamp": json.dumps(asdict(index.stamp)),
+        "findings": json.dumps([asdict(one) for one in index.findings]),
     }
     return save({name: np.ascontiguousarray(value) for name, value in tensors.items()}, about)
 
@@ -198,8 +214,15 @@ def load_index(data: bytes, *, bounded: bool = True) -> ShardIndex:
                 columns[column] = value
             elif kind == "text":
                 columns[column] = Texts(value, tensors[f"text_ends:{column}"])
-        index = ShardIndex(Texts(tensors["keys"], tensors["key_ends"]), tuple(json.loads(about["fields"])),
-                           tensors["offsets"], tensors["sizes"], columns, findings, stamp)
+        index = ShardIndex(
+            Texts(tensors["keys"], tensors["key_ends"]),
+            tuple(json.loads(about["fields"])),
+            tensors["offsets"],
+            tensors["sizes"],
+            columns,
+            findings,
+            stamp,
+        )
     except (SafetensorError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"a damaged index: {error}") from error
     _believe(index, stamp.size if bounded else None)

@@ -11,7 +11,7 @@ import atexit
 import itertools
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,48 +21,15 @@ import torch
 from mmask.data.collate import collate, merge, split_augment
 from mmask.data.faults import Fault, Ledger
 from mmask.data.part import Maker, Part
+from mmask.data.share import Share, check_topology
 from mmask.data.worker import Worker
-from mmask.errors import UsageError
 from mmask.types import Batch
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
-    from numpy.typing import NDArray
-
     from mmask.data.stream import Stream
     from mmask.protocols import Decoder
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """Which positions of a step one reader has. worker -1: all of the rank's.
-
-    start: position of step 0. end: one past the last position there is (None: no end). spread: samples of the
-    pass when positions are a sample of it (`Loader` with ``evaluate`` and ``limit``), else 0.
-    """
-
-    batch: int
-    rank: int
-    world: int
-    group: int
-    start: int
-    end: int | None = None
-    workers: int = 1
-    worker: int = -1
-    spread: int = 0
-
-    def __call__(self, step: int) -> NDArray[np.int64]:
-        """Global positions of ``step``, ascending."""
-        first = self.start + step * self.batch
-        last = first + self.batch if self.end is None else min(first + self.batch, self.end)
-        positions = np.arange(first, max(first, last), dtype=np.int64)
-        group = positions // self.group
-        mine = group % self.world == self.rank
-        if self.worker >= 0:
-            mine &= group // self.world % self.workers == self.worker
-        found = positions[mine]
-        return found * self.spread // self.end if self.spread and self.end else found
 
 
 class Loader:
@@ -80,22 +47,43 @@ class Loader:
     """
 
     def __init__(
-        self, stream: Stream, decode: Mapping[str, Decoder], *, batch_size: int, rank: int = 0, world: int = 1,
-        workers: int = 0, start: int = 0, seed: int = 0, group: int = 1, fault_budget: float = 0.01,
-        ledger: Path | None = None, evaluate: bool = False, limit: int | None = None,
+        self,
+        stream: Stream,
+        decode: Mapping[str, Decoder],
+        *,
+        batch_size: int,
+        rank: int = 0,
+        world: int = 1,
+        workers: int = 0,
+        start: int = 0,
+        seed: int = 0,
+        group: int = 1,
+        fault_budget: float = 0.01,
+        ledger: Path | None = None,
+        evaluate: bool = False,
+        limit: int | None = None,
     ) -> None:
-        _check_topology(batch_size, rank, world, workers, group, start)
+        check_topology(batch_size, rank, world, workers=workers, group=group, start=start)
         self.stream, self.seed, self.evaluate = stream, seed, evaluate
-        self.batch_size, self.rank, self.world, self.workers, self.group = batch_size, rank, world, workers, group
+        self.batch_size, self.rank, self.world, self.workers, self.group = (
+            batch_size,
+            rank,
+            world,
+            workers,
+            group,
+        )
         self.position = start
         self._limit = limit
         self._maker = Maker(stream, decode, seed, evaluate)
         self._ragged = frozenset(name for one in decode.values() for name in getattr(one, "ragged", ()))
-        self._ledger = Ledger(ledger, fault_budget, short=len(stream), rank=rank, world=world, group=group,
-                              evaluate=evaluate)
+        self._ledger = Ledger(
+            ledger, fault_budget, short=len(stream), rank=rank, world=world, group=group, evaluate=evaluate
+        )
         self._end = self._last(start, limit)
         self._wait = 0.0
         self._running: list[Worker] = []
+        self._thread: ThreadPoolExecutor | None = None
+        self._next: Future[Batch | None] | None = None
 
     def _last(self, start: int, limit: int | None) -> int | None:
         if self.evaluate:
@@ -119,20 +107,45 @@ class Loader:
         if self.evaluate:
             self.position = 0
         self._note_torn()
-        share = Share(self.batch_size, self.rank, self.world, self.group, self.position, self._end,
-                      spread=len(self.stream) if self.evaluate and self._limit else 0)
+        share = Share(
+            self.batch_size,
+            self.rank,
+            self.world,
+            self.group,
+            self.position,
+            self._end,
+            spread=len(self.stream) if self.evaluate and self._limit else 0,
+        )
         try:
-            for step in self._steps():
-                begun = time.perf_counter()
-                if self.workers and not self._running:
-                    self._start(share)
-                batch = self._assemble(share, step)
-                self._wait += time.perf_counter() - begun
+            for batch in self._ahead(share) if self.workers else self._made(share):
                 self.position += self.batch_size
                 if batch is not None:
                     yield batch
         finally:
             self.close()
+
+    def _made(self, share: Share) -> Iterator[Batch | None]:
+        """Batches made when they are asked for."""
+        for step in self._steps():
+            begun = time.perf_counter()
+            batch = self._assemble(share, step)
+            self._wait += time.perf_counter() - begun
+            yield batch
+
+    def _ahead(self, share: Share) -> Iterator[Batch | None]:
+        """Batches put together by a thread, one ahead, from what the workers decode."""
+        self._start(share)
+        steps = self._steps()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="mmask-batch")
+        for step in steps:
+            begun = time.perf_counter()
+            if self._next is None:
+                self._next = self._thread.submit(self._assemble, share, step)
+            batch = self._next.result()
+            self._wait += time.perf_counter() - begun
+            last = self._end is not None and step == steps[-1]
+            self._next = None if last else self._thread.submit(self._assemble, share, step + 1)
+            yield batch
 
     def _steps(self) -> Any:
         if self._end is None:
@@ -144,8 +157,17 @@ class Loader:
         inherited: list[Connection] = []
         atexit.register(self.close)  # runs before multiprocessing's own exit, which would wait for workers
         for number in range(self.workers):
-            mine = Share(share.batch, share.rank, share.world, share.group, share.start, share.end, self.workers,
-                         number, share.spread)
+            mine = Share(
+                share.batch,
+                share.rank,
+                share.world,
+                share.group,
+                share.start,
+                share.end,
+                self.workers,
+                number,
+                share.spread,
+            )
             self._running.append(Worker(number, self._maker, mine, steps, inherited))
 
     def _assemble(self, share: Share, step: int) -> Batch | None:
@@ -160,7 +182,7 @@ class Loader:
         faults = [fault for part in parts for fault in part.faults]
         if faults:
             faults.sort(key=lambda fault: (fault.position, fault.attempt))
-            self._ledger.add(faults, self.position + self.batch_size)
+            self._ledger.add(faults, share.start + (step + 1) * share.batch)
         return self._batch(parts, fields) if fields or any(part.positions for part in parts) else None
 
     def _gather(self, share: Share, step: int) -> tuple[list[Part], dict[str, Any]]:
@@ -171,8 +193,11 @@ class Loader:
                 taken.append((worker, *worker.take(step)))
         parts = [part for _, part, _, _ in taken]
         order = np.sort(np.concatenate([np.array(part.positions, np.int64) for part in parts]))
-        pieces = [(torch.from_numpy(np.searchsorted(order, part.positions)), made)
-                  for _, part, made, _ in taken if part.positions]
+        pieces = [
+            (torch.from_numpy(np.searchsorted(order, part.positions)), made)
+            for _, part, made, _ in taken
+            if part.positions
+        ]
         fields = merge(pieces, len(order), self._ragged) if pieces else {}
         for worker, _, _, slot in taken:
             worker.release(slot)
@@ -190,15 +215,19 @@ class Loader:
             visits=np.concatenate([np.array(part.visits, np.int64) for part in parts])[order],
             names=tuple(names[row] for row in order.tolist()),
             epoch=0 if self.evaluate else first // len(self.stream),
-            position=first, augment=augment,
+            position=first,
+            augment=augment,
         )
 
     def _note_torn(self) -> None:
         """Shards whose end is lost go to the ledger too; the first rank writes them."""
         if self.rank:
             return
-        torn = [Fault(source.name, shard, "", one.offset, f"{one.kind}: {one.detail}", epoch=-1)
-                for source in self.stream.sources for shard, one in source.lost]
+        torn = [
+            Fault(source.name, shard, "", one.offset, f"{one.kind}: {one.detail}", epoch=-1)
+            for source in self.stream.sources
+            for shard, one in source.lost
+        ]
         self._ledger.add(torn, self.position)
 
     def close(self) -> None:
@@ -207,6 +236,13 @@ class Loader:
         atexit.unregister(self.close)
         for worker in workers:
             worker.stop()
+        thread, self._thread, pending, self._next = self._thread, None, self._next, None
+        if thread is not None:
+            if pending is not None:
+                wait([pending], timeout=1.0)
+            for worker in workers:
+                worker.kill()  # a thread that waits for one is woken by its end
+            thread.shutdown()
         for worker in workers:
             worker.end()
 
@@ -215,16 +251,3 @@ class Loader:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _check_topology(batch: int, rank: int, world: int, workers: int, group: int, start: int) -> None:
-    if world < 1 or not 0 <= rank < world:
-        raise UsageError(f"rank {rank} of {world} ranks")
-    if workers < 0 or group < 1 or batch < 1 or start < 0:
-        raise UsageError(f"batch size {batch}, workers {workers}, group {group}, start {start}: one is too small")
-    if batch % (world * group):
-        what = f"{world} ranks" if group == 1 else f"{world} ranks in groups of {group}"
-        near = max(1, round(batch / (world * group))) * world * group
-        raise UsageError(f"batch size {batch} cannot be dealt to {what}", hint=f"the nearest that can is {near}")
-    if start % group:
-        raise UsageError(f"position {start} splits a group of {group}")

@@ -1,10 +1,10 @@
 """Which source serves a position: a pure function with exact proportions.
 
-Sources are split off one after another: of the first x positions that reach source s, floor(x·a + 1/2) are its
-own, where a is its share of what is left. So at the end of every window of 1,024 positions each source has
-served its share to within one sample for each source, without history. That pattern is regular, and positions
-are dealt to readers regularly too, so inside a window the pattern is shuffled; each source still serves its own
-samples in their order.
+Sources are split off one after another: of the first x positions that reach source s, floor(x·a + 1/2) are
+its own, where a is its share of what is left. So at the end of every window of 1,024 positions each source
+has served its share to within one sample for each source, without history. That pattern is regular, and
+positions are dealt to readers regularly too, so inside a window the pattern is shuffled; each source still
+serves its own samples in their order.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ read near one place at a time. The shuffled row is made of nested keyed permutat
     rotated row  --[a random start]--> row of shards in random order --> stored sample
 
 so the samples met within a short time come from at most C blocks of consecutive stored samples, whatever
-the size of the set, and a set smaller than one block is shuffled uniformly. Streams differ in length by at most
-one, so nothing has to divide anything: every sample comes exactly once an epoch, for any n and C.
+the size of the set, and a set smaller than one block is shuffled uniformly. Streams differ in length by at
+most one, so nothing has to divide anything: every sample comes exactly once an epoch, for any n and C.
 
 Permutations over large n are Feistel networks with cycle walking (Black & Rogaway 2002, "Ciphers with
 arbitrary finite domains") over `mmask.keyed.mix`: no table, and any position at once.
@@ -85,7 +85,7 @@ class Order:
         return int(self.counts.sum())
 
     def at(self, index: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The ``index``-th samples that this source serves, over all epochs. (m,) -> epochs (m,), stored (m,)."""
+        """The ``index``-th samples that this source serves, over all epochs. (m,) -> epochs, stored, (m,)."""
         n = len(self)
         epoch, inside = np.divmod(np.asarray(index, np.int64), n)
         first = int(epoch[0]) if len(epoch) else 0

@@ -13,6 +13,7 @@ import hashlib
 import io
 import json
 import os
+import sys
 import tarfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -159,8 +160,11 @@ def _run(
         for plan in plans:
             yield write_shard(plan, packer, out, classes)
         return
+    import webdataset.writer  # noqa: F401 - once here and not in every process
+
     waiting, running = iter(plans), set[Future[ShardDone]]()
-    with ProcessPoolExecutor(min(jobs, len(plans)), mp_context=get_context("spawn")) as pool:
+    method = "fork" if sys.platform.startswith("linux") else "spawn"
+    with ProcessPoolExecutor(min(jobs, len(plans)), mp_context=get_context(method)) as pool:
         try:
             while True:
                 for plan in islice(waiting, jobs + 1 - len(running)):

@@ -45,8 +45,10 @@ class Part:
         """Add one decoded sample. Raises DataError when its fields are not those of the others."""
         if self.positions and fields.keys() != self.columns.keys():
             odd = sorted(fields.keys() ^ self.columns.keys())
-            raise DataError(f"{sample.id}: field '{odd[0]}' is in some samples and not in others",
-                            hint="decoders must return the same fields for every sample")
+            raise DataError(
+                f"{sample.id}: field '{odd[0]}' is in some samples and not in others",
+                hint="decoders must return the same fields for every sample",
+            )
         for name, value in fields.items():
             self.columns.setdefault(name, []).append(as_value(value))
         self.positions.append(located.position)
@@ -106,9 +108,11 @@ class Maker:
             if self.evaluate:
                 return
         last = part.faults[-1]
-        raise DataError(f"position {lost.position}: the sample and {ATTEMPTS - 1} substitutes are unusable; "
-                        f"the last, {last.source}:{last.shard}:{last.key}: {last.reason}",
-                        hint="the decoder does not fit these shards, or most of them are damaged")
+        raise DataError(
+            f"position {lost.position}: the sample and {ATTEMPTS - 1} substitutes are unusable; "
+            f"the last, {last.source}:{last.shard}:{last.key}: {last.reason}",
+            hint="the decoder does not fit these shards, or most of them are damaged",
+        )
 
     def _decoded(self, sample: Sample) -> dict[str, Any]:
         keys = None if self.evaluate else single(self.seed, sample.id.digest(), sample.visit)
@@ -119,8 +123,10 @@ class Maker:
             except MmaskError:
                 raise
             except Exception as error:
-                raise DataError(f"decoder '{name}' failed on {sample.id}: {type(error).__name__}: {error}",
-                                hint=traceback.format_exc().rstrip().replace("\n", "\n  ")) from error
+                raise DataError(
+                    f"decoder '{name}' failed on {sample.id}: {type(error).__name__}: {error}",
+                    hint=traceback.format_exc().rstrip().replace("\n", "\n  "),
+                ) from error
             again = found.keys() & fields.keys()
             if again:
                 raise DataError(f"decoder '{name}' makes field '{min(again)}', which another decoder made already")
@@ -130,5 +136,13 @@ class Maker:
     def _fault(self, located: Located, attempt: int, error: SampleError) -> Fault:
         source = self.stream.sources[located.source]
         place = source.place(located.shard, located.row)
-        return Fault(source.name, place.id.shard, place.id.key, place.offset, error.message,
-                     -1 if self.evaluate else located.epoch, located.position, attempt)
+        return Fault(
+            source.name,
+            place.id.shard,
+            place.id.key,
+            place.offset,
+            error.message,
+            -1 if self.evaluate else located.epoch,
+            located.position,
+            attempt,
+        )

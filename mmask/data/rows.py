@@ -40,7 +40,7 @@ class Row:
     group: str = ""
 
 
-def read_rows(source: Path, extensions: Sequence[str], *, limit_message: str = "") -> list[Row]:
+def read_rows(source: Path, extensions: Sequence[str]) -> list[Row]:
     """The rows of a folder or of a manifest, sorted by key. Raises `UsageError`, `DataError`.
 
     extensions: lower-case, without dots; files of a folder with other extensions are left alone.
@@ -52,7 +52,7 @@ def read_rows(source: Path, extensions: Sequence[str], *, limit_message: str = "
         if not rows:
             raise DataError(
                 f"'{source}' holds no file to pack",
-                hint=f"looked for {', '.join('.' + e for e in extensions)} in it and in its folders{limit_message}",
+                hint=f"looked for {', '.join('.' + e for e in extensions)} in it and in its folders",
             )
     elif source.suffix.lower() in MANIFESTS:
         rows = list(_manifest(source))

@@ -20,15 +20,24 @@ if TYPE_CHECKING:
 
 _CONDITION = re.compile(r"\s*([A-Za-z_][\w.-]*)\s*(==|!=|>=|<=|<|>|\bnot in\b|\bin\b)\s*(.+?)\s*")
 _COMPARE: dict[str, Callable[[Any, Any], Any]] = {
-    "==": operator.eq, "!=": operator.ne, ">=": operator.ge, "<=": operator.le, "<": operator.lt, ">": operator.gt,
+    "==": operator.eq,
+    "!=": operator.ne,
+    ">=": operator.ge,
+    "<=": operator.le,
+    "<": operator.lt,
+    ">": operator.gt,
 }
 
 
 class Joined:
     """One shard's samples with the parts of every tar joined to it, in the first tar's order."""
 
-    def __init__(self, indices: Sequence[ShardIndex], rows: Sequence[NDArray[np.int64] | None],
-                 findings: Sequence[Finding]) -> None:
+    def __init__(
+        self,
+        indices: Sequence[ShardIndex],
+        rows: Sequence[NDArray[np.int64] | None],
+        findings: Sequence[Finding],
+    ) -> None:
         self._indices, self._rows = indices, rows
         self.findings = tuple(findings)
         first = rows[0]
@@ -62,8 +71,11 @@ class Joined:
         for volume, (index, rows) in enumerate(zip(self._indices, self._rows, strict=True)):
             at = row if rows is None else int(rows[row])
             offsets, sizes = index.offsets[at].tolist(), index.sizes[at].tolist()
-            found += [(name, volume, offset, size)
-                      for name, offset, size in zip(index.fields, offsets, sizes, strict=True) if offset]
+            found += [
+                (name, volume, offset, size)
+                for name, offset, size in zip(index.fields, offsets, sizes, strict=True)
+                if offset
+            ]
         return found
 
     def first_offset(self, row: int) -> int:

@@ -75,7 +75,11 @@ def load_or_build(url: str, columns: Sequence[Column] = ()) -> ShardIndex:
 
 
 def build_index(
-    urls: str | Iterable[str], jobs: int = 1, columns: Sequence[Column] = (), *, force: bool = False,
+    urls: str | Iterable[str],
+    jobs: int = 1,
+    columns: Sequence[Column] = (),
+    *,
+    force: bool = False,
     progress: Callable[[Built], None] | None = None,
 ) -> list[Built]:
     """Index every shard that ``urls`` name (patterns allowed), ``jobs`` at a time, skipping what is fresh.
@@ -219,7 +223,7 @@ def _missing(url: str, store: Store, columns: Sequence[Column]) -> IndexMissingE
     return IndexMissingError(
         f"{url} has no fresh index, and a remote tar is not read through unasked",
         hint=f"run: mmask data index '{url}'{options}\n  (about {_span(seconds)} for this shard of "
-             f"{store.size / 1e6:.1f} MB; --jobs does several at once)",
+        f"{store.size / 1e6:.1f} MB; --jobs does several at once)",
     )
 
 

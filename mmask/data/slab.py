@@ -50,8 +50,13 @@ class Slab:
             at = -(-at // _ALIGN) * _ALIGN
             shapes = tuple(tuple(value.shape) for value in values)
             one = shapes[0] if len(set(shapes)) == 1 else None
-            packed[name] = Packed(str(values[0].dtype).removeprefix("torch."), at, len(values), one,
-                                  () if one is not None else shapes)
+            packed[name] = Packed(
+                str(values[0].dtype).removeprefix("torch."),
+                at,
+                len(values),
+                one,
+                () if one is not None else shapes,
+            )
             at += sum(value.numel() for value in values) * values[0].element_size()
         memory = self._mapped(at)
         for name, where in packed.items():
@@ -64,7 +69,7 @@ class Slab:
         return packed, plain
 
     def read(self, packed: Mapping[str, Packed]) -> dict[str, torch.Tensor | list[torch.Tensor]]:
-        """Views of what was written: (rows, ...) where shapes agree, else a list. Valid until written again."""
+        """Views of what was written, (rows, ...) where shapes agree, else a list. Void once rewritten."""
         import torch
 
         found: dict[str, torch.Tensor | list[torch.Tensor]] = {}

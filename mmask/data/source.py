@@ -44,12 +44,25 @@ class Place:
     offset: int
 
 
+class Parts(dict[str, bytes]):
+    """A sample's parts. Asking for one it lacks is the sample's fault, not the decoder's: SampleError."""
+
+    def __missing__(self, name: str) -> bytes:
+        raise SampleError(f"the sample has no part '{name}'; it has {', '.join(sorted(self)) or 'none'}")
+
+
 class Source:
     """Samples of one URL in stored order. Made by `open_source`."""
 
     def __init__(
-        self, name: str, shards: Sequence[Sequence[ShardRef]], columns: Sequence[Column],
-        filters: Sequence[Filter], folder: ShardIndex | None = None, files: Sequence[str] = (),
+        self,
+        name: str,
+        shards: Sequence[Sequence[ShardRef]],
+        columns: Sequence[Column],
+        filters: Sequence[Filter],
+        *,
+        folder: ShardIndex | None = None,
+        files: Sequence[str] = (),
     ) -> None:
         self.name = name
         self.shards = [refs[0] for refs in shards]
@@ -127,25 +140,23 @@ class Source:
         identity = SampleId(self.name, self.shards[shard].name, joined.keys[row])
         spans = joined.parts(row)
         try:
-            if self._folder is not None:
-                parts = self._read_files(spans)
-            else:
-                parts = self._read_spans(shard, spans)
+            read = self._read_files if self._folder is not None else self._read_spans
+            parts = read(shard, spans)
         except (OSError, DataError) as error:
             raise SampleError(f"{identity} cannot be read: {error}") from error
         parts.update(joined.given(row))
         return Sample(identity, parts, visit)
 
-    def _read_files(self, spans: Sequence[tuple[str, int, int, int]]) -> dict[str, bytes]:
-        found = {}
+    def _read_files(self, _: int, spans: Sequence[tuple[str, int, int, int]]) -> Parts:
+        found = Parts()
         for name, _, offset, _ in spans:
             with open(self._files[offset - 1], "rb") as file:
                 found[name] = file.read()
         return found
 
-    def _read_spans(self, shard: int, spans: Sequence[tuple[str, int, int, int]]) -> dict[str, bytes]:
+    def _read_spans(self, shard: int, spans: Sequence[tuple[str, int, int, int]]) -> Parts:
         """Parts of one sample; those that lie together are read at once."""
-        parts: dict[str, bytes] = {}
+        parts = Parts()
         for volume in dict.fromkeys(span[1] for span in spans):
             mine = sorted((span for span in spans if span[1] == volume), key=lambda span: span[2])
             store = self._stores.get(self._volumes[shard][volume].url)
@@ -184,7 +195,12 @@ class Source:
 
 
 def open_source(
-    url: str, name: str = "s0", *, filters: Sequence[str] = (), join: Sequence[str] = (), columns: Sequence[str] = (),
+    url: str,
+    name: str = "s0",
+    *,
+    filters: Sequence[str] = (),
+    join: Sequence[str] = (),
+    columns: Sequence[str] = (),
 ) -> Source:
     """Open what ``url`` names: tars (`mmask.data.store.find_shards`) or a folder of plain files.
 
@@ -196,7 +212,7 @@ def open_source(
     wanted = [Column.parse(text) for text in columns]
     if is_plain_folder(url):
         index, files = index_folder(local(url), wanted)
-        source = Source(name, [[ShardRef(url, "")]], wanted, conditions, index, files)
+        source = Source(name, [[ShardRef(url, "")]], wanted, conditions, folder=index, files=files)
     else:
         source = Source(name, _volumes(url, join), wanted, conditions)
     if not len(source):

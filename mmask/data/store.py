@@ -69,7 +69,7 @@ def scheme(url: str) -> str:
 
 
 def is_remote(url: str) -> bool:
-    """Whether reads go over a network (and no index is made unasked)."""
+    """Whether reads go over a network."""
     return scheme(url) not in ("", "file")
 
 
@@ -114,8 +114,10 @@ def find_shards(url: str) -> list[ShardRef]:
     Raises DataError when there is none, one is missing on a local disk, or one is named twice.
     """
     if url.startswith("pipe:"):
-        raise DataError(f"'{url}' is a pipe: it has no random access",
-                        hint="give the URL itself: http(s) and any fsspec store are read directly")
+        raise DataError(
+            f"'{url}' is a pipe: it has no random access",
+            hint="give the URL itself: http(s) and any fsspec store are read directly",
+        )
     if not is_remote(url) and os.path.isdir(local(url)):
         return _in_folder(local(url))
     root = _root(url)
@@ -124,8 +126,10 @@ def find_shards(url: str) -> list[ShardRef]:
         raise DataError(f"no file matches '{url}'")
     missing = [one for one in urls if not is_remote(one) and not os.path.isfile(local(one))]
     if missing:
-        raise DataError(f"'{missing[0]}' does not exist ({len(missing)} of {len(urls)} shards of '{url}')",
-                        hint=_near_files(local(missing[0])))
+        raise DataError(
+            f"'{missing[0]}' does not exist ({len(missing)} of {len(urls)} shards of '{url}')",
+            hint=_near_files(local(missing[0])),
+        )
     if len(set(urls)) != len(urls):
         twice = next(one for one in urls if urls.count(one) > 1)
         raise DataError(f"'{url}' names '{twice}' twice", hint="each shard may come once")
@@ -137,7 +141,8 @@ def _near_files(path: str) -> str:
     if not folder.is_dir():
         return f"there is no folder {folder}"
     there = sorted(entry.name for entry in folder.iterdir() if entry.suffix == ".tar")
-    return f"{folder} has {', '.join(there[:3])}{' ...' if len(there) > 3 else ''}" if there else f"{folder} has no tar"
+    few = ", ".join(there[:3]) + (" ..." if len(there) > 3 else "")
+    return f"{folder} has {few or 'no tar'}"
 
 
 def _in_folder(folder: str) -> list[ShardRef]:

@@ -1,8 +1,8 @@
 """Global position -> sample: sources, their orders and their mixture, put together.
 
-    stream = Stream([open_source("shards/train-{000..007}.tar", "train")], seed=0)
-    len(stream)                       # positions of an epoch
-    stream.sample(stream.locate(np.array([12]))[0])
+stream = Stream([open_source("shards/train-{000..007}.tar", "train")], seed=0)
+len(stream)                       # positions of an epoch
+stream.sample(stream.locate(np.array([12]))[0])
 """
 
 from __future__ import annotations
@@ -48,7 +48,12 @@ class Stream:
     """
 
     def __init__(
-        self, sources: Sequence[Source], *, seed: int, streams: int = 64, shuffle: int = 4096,
+        self,
+        sources: Sequence[Source],
+        *,
+        seed: int,
+        streams: int = 64,
+        shuffle: int = 4096,
         weights: Sequence[float] | None = None,
     ) -> None:
         names = [source.name for source in sources]
@@ -74,14 +79,19 @@ class Stream:
         return self._rows(positions, epoch, source, stored)
 
     def locate_stored(self, positions: NDArray[np.int64]) -> list[Located]:
-        """What each position (m,) of one evaluation pass holds: sources one after another, in stored order."""
+        """What each position (m,) of an evaluation holds: sources one after another, in stored order."""
         source = np.searchsorted(self._ends, positions, side="right")
         lengths = np.diff(self._ends, prepend=0)
         stored = positions - (self._ends[source] - lengths[source])
         return self._rows(positions, np.zeros_like(positions), source, stored)
 
-    def _rows(self, positions: NDArray[np.int64], epoch: NDArray[np.int64], source: NDArray[np.int64],
-              stored: NDArray[np.int64]) -> list[Located]:
+    def _rows(
+        self,
+        positions: NDArray[np.int64],
+        epoch: NDArray[np.int64],
+        source: NDArray[np.int64],
+        stored: NDArray[np.int64],
+    ) -> list[Located]:
         shard, row = np.empty_like(stored), np.empty_like(stored)
         for number, one in enumerate(self.sources):
             here = slice(None) if len(self.sources) == 1 else source == number
@@ -122,13 +132,25 @@ def open_stream(data: DataSection, *, seed: int, val: bool = False) -> Stream:
     """
     sections: Sequence[SourceSection] = data.val if val else data.train
     if not sections:
-        raise DataError(f"no {'held-out' if val else 'training'} data is named",
-                        hint=f"give --{'val' if val else 'data'} 'shards/{{000..007}}.tar' or a folder")
+        raise DataError(
+            f"no {'held-out' if val else 'training'} data is named",
+            hint=f"give --{'val' if val else 'data'} 'shards/{{000..007}}.tar' or a folder",
+        )
     sources = [_open(section, number) for number, section in enumerate(sections)]
-    return Stream(sources, seed=seed, streams=data.streams, shuffle=data.shuffle,
-                  weights=[section.weight for section in sections])
+    return Stream(
+        sources,
+        seed=seed,
+        streams=data.streams,
+        shuffle=data.shuffle,
+        weights=[section.weight for section in sections],
+    )
 
 
 def _open(section: Any, number: int) -> Source:
-    return open_source(section.url, section.name or f"s{number}", filters=section.filters, join=section.join,
-                       columns=section.columns)
+    return open_source(
+        section.url,
+        section.name or f"s{number}",
+        filters=section.filters,
+        join=section.join,
+        columns=section.columns,
+    )

@@ -20,7 +20,7 @@ BLOCK = 512
 _LONGEST_RECORD = 1 << 20  # bytes of one pax or long-name record; real ones have a few hundred
 _GZIP, _XZ, _BZIP, _ZSTD = b"\x1f\x8b", b"\xfd7zXZ", b"BZh", b"\x28\xb5\x2f\xfd"
 _WDS_NAME = re.compile(r"((?:.*/|)[^.]+)[.]([^/]*)", re.DOTALL)
-_WDS_META = re.compile(r"__[^/]*__($|/)")
+_WDS_META = re.compile(r"__[^/]*__($|/)|(.*/)?__[^./]*__[.]")  # also __meta__.json, which describes no sample
 
 
 class Readable(Protocol):
@@ -45,12 +45,13 @@ class Member(NamedTuple):
 class Finding:
     """Something wrong or odd in a shard.
 
-    kind: ``torn`` (the file ends inside a member), ``header`` (a header that cannot be believed),
-    ``special`` (links, devices, sparse files: skipped), ``unnamed`` (no extension or a dot file: skipped),
-    ``unsorted`` (parts of a sample apart: joined), ``duplicate`` (a part comes twice: a second sample
-    ``key#2``), ``path`` (absolute or ``..``: kept, a key is only a name), ``half`` (a part is missing),
-    ``empty`` (a part without bytes), ``column`` (a metadata value that could not be read),
-    ``unjoined`` (a key missing on one side of a join). count: how many; offset: of the first, in bytes.
+    kind: ``torn`` (the file ends inside a member), ``unended`` (it ends without an end mark), ``header`` (a
+    header that cannot be believed), ``special`` (links, devices, sparse files: skipped), ``unnamed`` (no
+    extension or a dot file: skipped), ``unsorted`` (parts of a sample apart: joined), ``duplicate`` (a part
+    comes twice: a second sample ``key#2``), ``path`` (absolute or ``..``: kept, a key is only a name),
+    ``half`` (a part is missing), ``empty`` (a part without bytes), ``column`` (a metadata value that could
+    not be read), ``unjoined`` (a key missing on one side of a join). count: how many. offset: of the first,
+    in bytes.
     """
 
     kind: str
@@ -74,35 +75,44 @@ class Scan(NamedTuple):
 def split_name(name: str) -> tuple[str, str] | None:
     """(key, field) of a member by WebDataset's naming, or None for one that belongs to no sample.
 
-    The key is the path up to the first dot of the basename, the field is the rest, in lower case.
+    The key is the path up to the first dot of the basename, the field is the rest, in lower case. Names
+    like ``__meta__`` belong to none, nor do dot files.
 
     >>> split_name("cats/001.seg.PNG")
     ('cats/001', 'seg.png')
     """
-    if _WDS_META.match(name) or ("/" not in name and name.startswith("__") and name.endswith("__")):
+    if _WDS_META.match(name):
         return None
     found = _WDS_NAME.fullmatch(name)
-    return (found[1], found[2].lower()) if found else None
+    if not found or found[1].endswith("/"):  # no extension, or a dot file
+        return None
+    return found[1], found[2].lower()
 
 
 def scan(file: Readable, what: str) -> Scan:
     """The members of the tar ``file``; ``what`` names it in messages. Raises DataError if it is no tar."""
     scanner = _Scanner(file)
     first = file.read(0, BLOCK)
+    if not first:
+        raise DataError(f"{what} is empty", hint="its copy or download did not finish")
     _refuse_other_formats(first, what)
     while scanner.step():
         pass
     if not scanner.members and scanner.findings and scanner.findings[0].kind == "header":
-        raise DataError(f"{what} is not a tar: {scanner.findings[0].detail}",
-                        hint="shards are plain tars as webdataset or tar write them")
+        raise DataError(
+            f"{what} is not a tar: {scanner.findings[0].detail}",
+            hint="shards are plain tars as webdataset or tar write them",
+        )
     return Scan(scanner.members, scanner.findings)
 
 
 def _refuse_other_formats(first: bytes, what: str) -> None:
     for magic, name in ((_GZIP, "gzip"), (_XZ, "xz"), (_BZIP, "bzip2"), (_ZSTD, "zstd")):
         if first.startswith(magic):
-            raise DataError(f"{what} is compressed with {name}: it has no random access",
-                            hint="unpack it to a plain .tar (images and audio do not shrink in a second packing)")
+            raise DataError(
+                f"{what} is compressed with {name}: it has no random access",
+                hint="unpack it to a plain .tar (images and audio do not shrink in a second packing)",
+            )
 
 
 class _Scanner:
@@ -120,7 +130,7 @@ class _Scanner:
         here = self.at
         header = self.file.read(here, BLOCK)
         if len(header) < BLOCK:
-            return self._stop("torn", "it ends inside a header", here) if header else False
+            return self._ended_early(bool(header))
         if header.count(0) == BLOCK:
             return False  # the end mark
         if not _checksum_holds(header):
@@ -140,6 +150,11 @@ class _Scanner:
             return self._stop("torn", f"it ends {missing} bytes before the end of member '{name}'", here)
         self.at = body + -(-size // BLOCK) * BLOCK
         return self._member(header, kind, body, size)
+
+    def _ended_early(self, inside: bool) -> bool:
+        if inside or self._name is not None or self._size is not None:
+            return self._stop("torn", "it ends inside a header", self.at)
+        return self._stop("unended", "no end mark: it may have been cut off between two members", self.at)
 
     def _member(self, header: bytes, kind: bytes, body: int, size: int) -> bool:
         if kind in b"LKxgX":

@@ -14,6 +14,8 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING, Any
@@ -36,16 +38,25 @@ _GRACE = 1.0  # seconds a worker gets to end by itself
 class Worker:
     """The training process's side of one worker."""
 
-    def __init__(self, number: int, maker: Maker, positions: Positions, steps: Iterable[int], inherited: list[Connection]) -> None:
+    def __init__(
+        self,
+        number: int,
+        maker: Maker,
+        positions: Positions,
+        steps: Iterable[int],
+        inherited: list[Connection],
+    ) -> None:
         method = "fork" if sys.platform.startswith("linux") else "spawn"
         context: Any = multiprocessing.get_context(method)
         self.number, self.positions = number, positions
         self._slabs = [Slab() for _ in range(DEPTH)]
         self._ours, theirs = context.Pipe()
-        fds = [slab.fd if method == "fork" else _passed(slab.fd) for slab in self._slabs]
+        slabs = [slab.fd if method == "fork" else _passed(slab.fd) for slab in self._slabs]
         close = [*inherited, self._ours] if method == "fork" else []
         self.process: BaseProcess = context.Process(
-            target=_serve, args=(maker, positions, steps, theirs, fds, close, os.getpid()), daemon=True,
+            target=_serve,
+            args=(_Task(maker, positions, steps, os.getpid()), theirs, slabs, close),
+            daemon=True,
             name=f"mmask-loader-{number}",
         )
         self.process.start()
@@ -67,10 +78,8 @@ class Worker:
 
     def release(self, slot: int) -> None:
         """The slab may be written again."""
-        try:
+        with suppress(OSError):  # it died: the next take says so
             self._ours.send(slot)
-        except OSError:
-            pass  # it died: the next take says so
 
     def _receive(self) -> Any:
         try:
@@ -81,16 +90,19 @@ class Worker:
         except (EOFError, OSError):
             pass
         self.process.join(_GRACE)
-        raise DataError(f"loader worker {self.number} (process {self.process.pid}) died: "
-                        f"{_why(self.process.exitcode)}",
-                        hint="often the machine ran out of memory: use fewer data.workers or a smaller batch")
+        raise DataError(
+            f"loader worker {self.number} (process {self.process.pid}) died: {_why(self.process.exitcode)}",
+            hint="often the machine ran out of memory: use fewer data.workers or a smaller batch",
+        )
 
     def stop(self) -> None:
         """Ask it to end; `end` makes sure."""
-        try:
+        with suppress(OSError):
             self._ours.send(_STOP)
-        except OSError:
-            pass
+
+    def kill(self) -> None:
+        """End it now. It holds nothing that could be lost."""
+        self.process.kill()
 
     def end(self) -> None:
         """Wait a moment, then kill. A worker holds nothing that could be lost."""
@@ -119,8 +131,17 @@ def _why(code: int | None) -> str:
     return f"exit code {code}"
 
 
-def _serve(maker: Maker, positions: Positions, steps: Iterable[int], pipe: Connection, fds: list[Any],
-           close: list[Connection], parent: int) -> None:
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """What a worker does: make its ``positions`` of all ``steps``, for the process ``parent``."""
+
+    maker: Maker
+    positions: Positions
+    steps: Iterable[int]
+    parent: int
+
+
+def _serve(task: _Task, pipe: Connection, fds: list[Any], close: list[Connection]) -> None:
     """A worker's life."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the training process decides when to end
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a scheduler signals the whole group; the run saves first
@@ -129,10 +150,10 @@ def _serve(maker: Maker, positions: Positions, steps: Iterable[int], pipe: Conne
     import torch
 
     torch.set_num_threads(1)
-    maker.stream.reopen()
+    task.maker.stream.reopen()
     slabs = [Slab(fd if isinstance(fd, int) else fd.detach()) for fd in fds]
     try:
-        _steps(maker, positions, steps, pipe, slabs, parent)
+        _steps(task, pipe, slabs)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         pass
     except BaseException as error:
@@ -141,21 +162,20 @@ def _serve(maker: Maker, positions: Positions, steps: Iterable[int], pipe: Conne
         os._exit(0)  # no handler, buffer or thread inherited from the parent may run here
 
 
-def _steps(maker: Maker, positions: Positions, steps: Iterable[int], pipe: Connection, slabs: list[Slab],
-           parent: int) -> None:
+def _steps(task: _Task, pipe: Connection, slabs: list[Slab]) -> None:
     free = list(range(len(slabs)))
-    for step in steps:
+    for step in task.steps:
         while not free or pipe.poll():
             while not pipe.poll(_ALIVE):
-                if os.getppid() != parent:
+                if os.getppid() != task.parent:
                     return
             slot = pipe.recv()
             if slot == _STOP:
                 return
             free.append(slot)
-        wanted = positions(step)
+        wanted = task.positions(step)
         if len(wanted):
-            part = maker.part(wanted)
+            part = task.maker.part(wanted)
             slot = free.pop()
             packed, plain = slabs[slot].write(part.columns)
             part.columns = {}
@@ -166,8 +186,5 @@ def _confess(pipe: Connection, error: BaseException) -> None:
     if not isinstance(error, MmaskError):
         text = "".join(traceback.format_exception(error)).rstrip()
         error = DataError(f"a loader worker failed: {type(error).__name__}: {error}", hint=text.replace("\n", "\n  "))
-    try:
+    with suppress(OSError):
         pipe.send(("error", error))
-    except OSError:
-        pass
-

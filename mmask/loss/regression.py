@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch.nn import functional as F
 
@@ -28,13 +30,19 @@ class MeanSquaredError:
         value, truth = value.to(dtype), truth.to(value.device, dtype)
         scored = prediction.scored
         size = max(1, value[0].numel() if len(value) else 1)
-        with torch.autocast(value.device.type, enabled=False):
+        with _no_autocast(value.device.type):
             if scored.weight is None and target.weight is None:
                 total = F.mse_loss(value, truth, reduction="sum") / size
             else:
                 each = F.mse_loss(value, truth, reduction="none").flatten(1).mean(1)
                 total = (each * _weight(scored.weight, target.weight, each)).sum()
         return Term(total, scored.count())
+
+
+def _no_autocast(device: str) -> AbstractContextManager[None]:
+    """Full precision where the device knows autocast; ``meta``, on which memory is estimated, does not."""
+    known = torch.amp.autocast_mode.is_autocast_available(device)
+    return torch.autocast(device, enabled=False) if known else nullcontext()
 
 
 def _weight(places: torch.Tensor | None, gate: torch.Tensor | None, like: torch.Tensor) -> torch.Tensor:

@@ -30,7 +30,7 @@ def one_of(option: str, value: str, known: tuple[str, ...]) -> None:
         raise RecipeError(f"mask.{option} is '{value}'; it is one of {', '.join(known)}")
 
 
-def whole(share: NDArray[np.float64], rounding: str, keys: Keys) -> NDArray[np.int64]:
+def whole(share: NDArray[np.floating], rounding: str, keys: Keys) -> NDArray[np.int64]:
     """Expected numbers made whole. share: (B,) -> (B,) int64.
 
     ``round``: the nearest, halves to even (SparK). ``floor``: truncated. ``random``: floor(share + u) with u

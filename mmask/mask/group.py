@@ -74,6 +74,7 @@ class GroupMasker:
         """Which groups are taken. size: (B, N) places of each group in the order drawn, 0 after the last."""
         taken = np.zeros(size.shape, bool)
         used, done = np.zeros(len(size), np.int64), np.zeros(len(size), bool)
+        least = 1 if self.overflow == "allow" else np.where(size > 0, size, size.max(initial=1)).min(1, initial=1 << 62)
         for number in range(int((size > 0).sum(1).max(initial=0))):
             now = size[:, number]
             fits = used < budget if self.overflow == "allow" else used + now <= budget
@@ -81,7 +82,7 @@ class GroupMasker:
             if self.overflow == "stop":
                 done |= ~fits
             used += np.where(taken[:, number], now, 0)
-            if number + 1 >= self.at_least and bool((done | (used >= budget)).all()):
+            if number + 1 >= self.at_least and bool((done | (used + least > budget)).all()):
                 break
         return taken
 

@@ -87,7 +87,7 @@ class SpanMasker:
             lengths = 1 + np.floor(np.log1p(-u) / scale).astype(np.int64)
         return np.minimum(lengths, np.maximum(count - 1, 0)[:, None])
 
-    def _spans(self, share: NDArray[np.float64], count: NDArray[np.int64], keys: Keys) -> NDArray[np.int64]:
+    def _spans(self, share: NDArray[np.floating], count: NDArray[np.int64], keys: Keys) -> NDArray[np.int64]:
         """(B,) the number of spans for (B,) expected ones; none where a sample has fewer than two places."""
         return np.where(count > 1, np.maximum(whole(share, self.rounding, keys), self.at_least), 0)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Mapping
 from types import TracebackType
@@ -18,13 +17,14 @@ class RunProgress:
     steps: of the whole run. start: steps already done.
     """
 
-    def __init__(self, steps: int, start: int = 0, *, quiet: bool = False, console: Console | None = None) -> None:
+    def __init__(
+        self, steps: int, start: int = 0, *, quiet: bool = False, console: Console | None = None
+    ) -> None:
         self.steps, self.start, self.quiet = steps, start, quiet
         self.console = console or Console(stderr=False, highlight=False)
         self.live = self.console.is_terminal and not quiet
         self._bar: Progress | None = None
         self._task: Any = None
-        self._began = time.monotonic()
         self._shown = 0.0
 
     def __enter__(self) -> RunProgress:
@@ -79,12 +79,13 @@ class RunProgress:
         parts = [f"step {done:>{len(str(self.steps))}}/{self.steps}", f"epoch {row['epoch']:.2f}"]
         parts += [f"{name} {_number(row.get(name))}" for name in ("loss", "lr", "grad_norm")]
         parts += [f"{_number(row.get('samples_per_s'))} samples/s", f"wait {row['data_wait']:.0%}"]
-        return "  ".join([*parts, f"eta {clock(self.left(done))}"])
+        return "  ".join([*parts, f"eta {clock(self.left(row))}"])
 
-    def left(self, done: int) -> float:
-        """Seconds left at the pace so far."""
-        made = done - self.start
-        return (time.monotonic() - self._began) / made * (self.steps - done) if made > 0 else 0.0
+    def left(self, row: Mapping[str, Any]) -> float:
+        """Seconds left at the pace since the row before: the first steps of a run are slow."""
+        rate, done = row.get("samples_per_s") or 0.0, int(row["step"])
+        batch = float(row.get("samples", done)) / max(1, done)
+        return (self.steps - done) * batch / rate if rate > 0 else 0.0
 
 
 def val_line(row: Mapping[str, Any]) -> str:
@@ -110,8 +111,3 @@ def _number(value: Any) -> str:
         return "nan"
     value = float(value)
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.4g}"
-
-
-def is_terminal() -> bool:
-    """Whether the user looks at a terminal."""
-    return sys.stdout.isatty()

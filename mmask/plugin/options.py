@@ -69,7 +69,8 @@ def fit(
 
     what: the component in words. where: its dotted key in the recipe. wired: options the caller provides.
     complete: whether an option without a default must be among them; False before a recipe is built, when
-    what will be wired is not known. Raises UnknownNameError for an unknown name, RecipeError for a missing or unfit value.
+    what will be wired is not known.
+    Raises UnknownNameError for an unknown name, RecipeError for a missing or unfit value.
     """
     known = options_of(target)
     wired = frozenset(wired)

@@ -37,9 +37,10 @@ def describe(made: Resolved, host: Host) -> list[Row]:
     """Every key of a recipe in the schema's order, with the options its components would fill in."""
     named = {part.options_at: part for part in parts(made.recipe)}
     rows: list[Row] = []
+    values = made.recipe.model_dump()
     for path, value in leaves(made.recipe.model_dump(exclude={"name", "summary", "paper"})):
         section, _, key = ".".join(path).rpartition(".")
-        doc = _doc(path, made.recipe)
+        doc = _doc(path, values)
         part = named.get(section)
         if part is not None and not doc:
             doc = _option_doc(host.target(part.kind, part.spec.use), key)
@@ -82,10 +83,10 @@ def _summary(part: Part, host: Host) -> str:
     return f"{part.kind} of plugin {claim.plugin.name}: {claim.component.summary}"
 
 
-def _doc(path: tuple[str, ...], recipe: Recipe) -> str:
+def _doc(path: tuple[str, ...], values: Mapping[str, Any]) -> str:
     """The docstring of a schema field."""
     node: Any = Recipe
-    here: Any = recipe.model_dump()
+    here: Any = values
     doc = ""
     for key in path:
         node = narrow(node, here)

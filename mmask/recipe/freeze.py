@@ -23,7 +23,8 @@ def freeze(resolved: Resolved) -> str:
 
     Keys that are None are listed under ``unset``, as TOML has
     no null (keys that are None by default are simply absent). ``[origin]`` says
-    where every value that is no default came from; ``[mmask]`` has the versions. Profiles are left out: they were applied.
+    where every value that is no default came from; ``[mmask]`` has the versions.
+    Profiles are left out: they were applied.
     """
     values = resolved.recipe.model_dump(exclude={"profiles"})
     origins = {

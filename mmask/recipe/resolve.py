@@ -85,7 +85,8 @@ def _base(tree: Tree, host: Host, name: str | None, file: RunFile | None) -> dic
             raise UsageError("no recipe was named", hint="give --recipe NAME or --config FILE; see mmask recipes")
         if "networks" not in file.values:
             raise UsageError(
-                f"{file.path} is no whole recipe and names none", hint='add recipe = "NAME" at its top, or give --recipe'
+                f"{file.path} is no whole recipe and names none",
+                hint='add recipe = "NAME" at its top, or give --recipe',
             )
         return file.values.get("profiles", {})
     found, claim = from_plugin(host, name)

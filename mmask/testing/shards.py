@@ -19,7 +19,11 @@ Parts = Mapping[str, Any]
 
 def tiny_parts(shard: int, row: int) -> Parts:
     """A few bytes, a class and a JSON part: what `write_shards` stores unless told otherwise."""
-    return {"bin": bytes([shard % 256, row % 256]) * (1 + row % 5), "cls": row % 3, "json": {"width": 100 + row}}
+    return {
+        "bin": bytes([shard % 256, row % 256]) * (1 + row % 5),
+        "cls": row % 3,
+        "json": {"width": 100 + row},
+    }
 
 
 def write_shards(
@@ -40,7 +44,11 @@ def write_shards(
 
 
 def tiny_shards(
-    folder: Path, *, shards: int = 2, samples: int = 8, parts: Callable[[int], Parts] | None = None,
+    folder: Path,
+    *,
+    shards: int = 2,
+    samples: int = 8,
+    parts: Callable[[int], Parts] | None = None,
     prefix: str = "train",
 ) -> str:
     """``shards`` tars of ``samples`` samples each. -> their URL, braces and all.
@@ -68,6 +76,9 @@ class TinyDecoder:
         data = np.frombuffer(sample.parts["bin"], np.uint8)
         shift = keys.uniform("shift", 2)[0] if keys is not None else np.zeros(2)
         return {
-            "pair": data[:2].astype(np.float32) + np.float32(shift[0]), "bytes": data.copy(), "key": sample.id.key,
-            "label": int(sample.parts["cls"]), "augment.shift": shift,
+            "pair": data[:2].astype(np.float32) + np.float32(shift[0]),
+            "bytes": data.copy(),
+            "key": sample.id.key,
+            "label": int(sample.parts["cls"]),
+            "augment.shift": shift,
         }

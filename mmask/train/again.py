@@ -21,8 +21,11 @@ FREE = (
     "train.log_every", "train.val_every", "train.health_every", "train.val_samples", "train.trackers",
     "train.nonfinite_budget", "preview", "profiles", "summary", "paper",
 )
-# What decides which samples come when: a run that changes it does not go on, it is another run.
-FIXED = ("data.train", "data.streams", "data.shuffle", "data.batch_size", "data.dataset", "train.seed", "name")
+# What decides which samples and plans come when: a run that changes it does not go on, it is another run.
+FIXED = (
+    "data.train", "data.dataset", "data.streams", "data.shuffle", "data.batch_size", "data.decode", "tokenize", "mask",
+    "program", "train.seed", "name",
+)
 
 
 def differences(run: Path, resolved: Resolved, host: Host) -> dict[str, tuple[Any, Any]]:

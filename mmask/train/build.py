@@ -60,6 +60,15 @@ def _check_names(recipe: Recipe) -> None:
                 raise RecipeError(f"{section}.{name}: torch keeps this name for itself", hint="choose another")
 
 
+def build_planner(recipe: Recipe, host: Builder) -> MaskedModel:
+    """Tokenizers and maskers alone: enough for `MaskedModel.draw`, without a network."""
+    tokenizers = {n: host.build("tokenizer", s, where=f"tokenize.{n}") for n, s in recipe.tokenize.items()}
+    return MaskedModel(
+        tokenizers=tokenizers, maskers=_maskers(recipe, host, tokenizers), views={}, networks={}, objectives={},
+        seed=recipe.train.seed,
+    )
+
+
 def _program(recipe: Recipe) -> Program:
     tasks = {n: Task(tuple(t.objectives), t.ratio, t.every) for n, t in recipe.program.tasks.items()}
     return Program(recipe.program.draw, tasks)

@@ -155,6 +155,14 @@ def load(path: Path, device: torch.device | str = "cpu") -> Checkpoint:
     return Checkpoint(int(state["step"]), tensors, state)
 
 
+def load_state(path: Path) -> dict[str, Any]:
+    """The ``state.json`` of a checkpoint alone. Raises CheckpointError when it cannot be read."""
+    try:
+        return dict(json.loads((path / "state.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path}/state.json cannot be read: {error}") from error
+
+
 def read_tensors(path: Path, stem: str, state: Mapping[str, Any], device: torch.device | str = "cpu") -> Tensors:
     """One file of a checkpoint, tied names restored."""
     from safetensors.torch import load_file

@@ -22,7 +22,7 @@ from mmask.errors import UsageError
 class RunFolder:
     """Paths of a run.
 
-        recipe.toml  env.json  metrics.jsonl  ledger.jsonl  report.html
+        recipe.toml  env.json  metrics.jsonl  stamps.u64  ledger.jsonl  report.html
         checkpoints/step-XXXXXXXX/  figures/step-XXXXXX.png  nonfinite/  events.out.tfevents...
     """
 
@@ -47,6 +47,11 @@ class RunFolder:
     def ledger(self) -> Path:
         """Samples that could not be used."""
         return self.path / "ledger.jsonl"
+
+    @property
+    def stamps(self) -> Path:
+        """The stamp of every step."""
+        return self.path / "stamps.u64"
 
     @property
     def figures(self) -> Path:

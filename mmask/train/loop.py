@@ -14,7 +14,7 @@ from mmask.train.ranks import Ranks
 from mmask.train.scene import BatchPlans
 from mmask.train.schedule import Course
 from mmask.train.signals import Signals
-from mmask.train.stamp import START, chain
+from mmask.train.stamp import START, StampFile, chain
 from mmask.train.step import Outcome, Stepper
 
 DONE, STOPPED, PREEMPTED = "done", "stopped", "preempted"
@@ -25,7 +25,7 @@ class Loop:
     """A run's steps from ``done`` on.
 
     save: writes a checkpoint of the steps done. validate, draw: a validation loss and a health picture.
-    stamps: the chain of `mmask.train.stamp` over all steps done.
+    stamps: the chain of `mmask.train.stamp` over all steps done. trail: the file of every step's stamp.
     """
 
     feed: Feed
@@ -38,6 +38,7 @@ class Loop:
     save: Callable[[], None]
     validate: Callable[[], dict[str, float]]
     draw: Callable[[int], None]
+    trail: StampFile
     done: int = 0
     stamps: int = START
     saved: int = -1
@@ -52,6 +53,7 @@ class Loop:
             more = self.done + 1 < last
             outcome = self.stepper(plans, self.done, lr, meanwhile=self.feed.prepare if more else _nothing)
             self.stamps = chain(self.stamps, self.done, outcome.stamp)
+            self.trail.add(outcome.stamp)
             self.done += 1
             self._after(plans, outcome, lr)
             if self.ranks.any(self.signals.asked):
@@ -68,6 +70,7 @@ class Loop:
             row = self._row(plans, outcome, lr, rate, wait)
             if cadence.validates(done):
                 row |= self.validate()
+            self.trail.flush()
             self.book.row(row)
             self._clock.restart(done)
         if cadence.draws(done):
@@ -95,6 +98,7 @@ class Loop:
 
     def _save(self) -> None:
         if self.saved != self.done:
+            self.trail.flush()
             self.save()
             self.saved = self.done
 

@@ -14,6 +14,7 @@ from torch import nn
 from mmask.errors import PlanError, RecipeError, did_you_mean
 from mmask.keyed import Keys
 from mmask.protocols import Corruption, Masker, Objective, Scene, ScoredMasker, Tokenizer
+from mmask.train.ema import Average
 from mmask.train.program import Program
 from mmask.train.scene import BatchPlans, ModelScene
 from mmask.types import Batch, Layout, Losses, MaskPlan
@@ -69,14 +70,13 @@ class MaskedModel(nn.Module):
         self.maskers, self.view_makers = dict(maskers), dict(views)
         self.networks = nn.ModuleDict(networks)
         self.objectives = nn.ModuleDict(objectives)  # type: ignore[arg-type]  # objectives hold their heads
-        self.corruptions = nn.ModuleDict(
-            {name: made.corrupt for name, made in views.items() if isinstance(made.corrupt, nn.Module)}
-        )
+        learnt = {name: made.corrupt for name, made in views.items()}
+        self.corruptions = nn.ModuleDict({n: c for n, c in learnt.items() if isinstance(c, nn.Module)})
         self.emas, self.program = dict(emas or {}), program or Program()
         self.seed, self.exports, self.frozen = seed, exports, frozen | frozenset(self.emas)
         self.program.check(list(self.objectives))
         for name, (source, _) in self.emas.items():
-            self.network(name).load_state_dict(self.network(source).state_dict())
+            Average(self.network(source), self.network(name), 0.0).start()
         for name in self.frozen:
             self.network(name).requires_grad_(False)
 
@@ -94,16 +94,10 @@ class MaskedModel(nn.Module):
             raise RecipeError(f"no network '{name}'{did_you_mean(name, known)}; the recipe has {known}")
         return self.networks[name]
 
-    @torch.no_grad()
     def update_emas(self) -> None:
         """Move every averaged network towards its source. Called after each optimizer step that was taken."""
         for name, (source, decay) in self.emas.items():
-            ours, theirs = self.network(name).state_dict(), self.network(source).state_dict()
-            for key, value in ours.items():
-                if value.is_floating_point():
-                    value.lerp_(theirs[key].to(value.dtype), 1.0 - decay)
-                else:
-                    value.copy_(theirs[key])
+            Average(self.network(source), self.network(name), decay).update()
 
     @property
     def group(self) -> int:
@@ -179,7 +173,7 @@ class MaskedModel(nn.Module):
         """Term name -> the count this batch contributes, before any forward pass; active objectives only."""
         counts: dict[str, float] = {}
         for name in self.active(plans.step):
-            _merge(counts, self.objectives[name].denominators(plans), name)
+            _merge(counts, self.objectives[name].denominators(plans), name)  # type: ignore[operator]
         return counts
 
     def scene(self, batch: Batch, plans: Any = None, *, step: int | None = None) -> ModelScene:

@@ -11,6 +11,8 @@ from torch import nn
 from mmask.errors import RecipeError, did_you_mean
 from mmask.recipe.schema import OptimSection
 
+_GROUP = "#group"
+
 
 def param_groups(model: nn.Module, section: OptimSection) -> list[dict[str, Any]]:
     """Trainable parameters by (decayed, share of the learning rate). Frozen ones are left out.
@@ -130,6 +132,9 @@ def pack_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor
                     f"optimizer '{type(optimizer).__name__}' keeps a {type(value).__name__} as '{key}', "
                     "which a checkpoint cannot hold", hint="choose another optim.name",
                 )
+    for number, group in enumerate(state["param_groups"]):  # some keep their count of steps there
+        held = {key: value for key, value in group.items() if isinstance(value, torch.Tensor)}
+        tensors.update({f"{_GROUP}{number}:{key}": value for key, value in held.items()})
     scalars = [
         {k: v for k, v in group.items() if k != "params" and isinstance(v, bool | int | float | str)}
         for group in state["param_groups"]
@@ -143,10 +148,13 @@ def unpack_state(
     """The inverse of `pack_state`, into an optimizer of the same parameters."""
     index = {name: i for i, name in enumerate(optimizer.mmask_names)}  # type: ignore[attr-defined]
     state: dict[int, dict[str, Any]] = {}
+    groups = optimizer.state_dict()["param_groups"]
     for label, value in [*tensors.items(), *saved["state"].items()]:
         name, key = label.rsplit(":", 1)
-        state.setdefault(index[name], {})[key] = value
-    groups = optimizer.state_dict()["param_groups"]
+        if name.startswith(_GROUP):
+            groups[int(name.removeprefix(_GROUP))][key] = value
+        else:
+            state.setdefault(index[name], {})[key] = value
     for group, scalars in zip(groups, saved["groups"], strict=True):
         group.update(scalars)
     optimizer.load_state_dict({"state": state, "param_groups": groups})

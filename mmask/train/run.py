@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
-from mmask.errors import MmaskError, UsageError
+from mmask.errors import MmaskError
 from mmask.observe.metrics import MetricsFile
 from mmask.observe.progress import RunProgress
 from mmask.observe.report import write_report
-from mmask.recipe.freeze import write as write_recipe
-from mmask.recipe.resolve import Resolved
-from mmask.recipe.schema import Recipe
 from mmask.train import brief
-from mmask.train.again import check_resume, check_same, differences, own_origins
+from mmask.train.again import own_origins
 from mmask.train.build import build_model
 from mmask.train.cadence import Cadence
 from mmask.train.checkpoint import Checkpoint, load, newest
 from mmask.train.ema import Average
 from mmask.train.feed import Feed
-from mmask.train.folder import RunFolder, cut_ledger, default_out
+from mmask.train.folder import RunFolder, cut_ledger
 from mmask.train.guard import Guard
 from mmask.train.health import Health
+from mmask.train.job import Job, Result, RunInfo, open_folder
 from mmask.train.keeper import Keeper
 from mmask.train.logbook import Logbook
 from mmask.train.loop import DONE, Loop
@@ -35,61 +30,13 @@ from mmask.train.model import MaskedModel
 from mmask.train.optim import make_optimizer
 from mmask.train.precision import Precision, pick_device
 from mmask.train.ranks import Ranks
-from mmask.train.reader import Reader
 from mmask.train.schedule import course
 from mmask.train.seed import init_scope
 from mmask.train.signals import Signals
-from mmask.train.stamp import START
+from mmask.train.stamp import START, StampFile
 from mmask.train.step import Stepper
 from mmask.train.validate import Validation
 from mmask.train.weights import init_model, init_network
-
-if TYPE_CHECKING:
-    from mmask.plugin.host import Host
-
-OpenReader = Callable[[Recipe, "Host", Ranks, Path, int], Reader]
-
-
-def _of_shards(recipe: Recipe, host: Host, ranks: Ranks, ledger: Path, group: int) -> Reader:
-    from mmask.train.source import StreamReader
-
-    return StreamReader(recipe, host, ranks, ledger=ledger, group=group)
-
-
-@dataclass(frozen=True)
-class Job:
-    """What the user asked for.
-
-    out: the run's folder; None makes ``runs/<recipe>-<n>``. init: weights to start from. stop_after: end
-    early after this step. resume: the folder must hold a run, whose settings may change. open_reader: where
-    samples come from; shards unless a test says otherwise.
-    """
-
-    resolved: Resolved
-    host: Host
-    out: Path | None = None
-    init: str = ""
-    stop_after: int | None = None
-    resume: bool = False
-    open_reader: OpenReader = _of_shards
-
-
-@dataclass(frozen=True, slots=True)
-class RunInfo:
-    """What hooks see of a run."""
-
-    out: Path
-    rank: int
-    recipe: Recipe
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """How a run ended: ``done``, ``stopped`` or ``preempted``, after ``step`` steps."""
-
-    outcome: str
-    step: int
-    out: Path
 
 
 def train(job: Job) -> Result:
@@ -99,34 +46,13 @@ def train(job: Job) -> Result:
     with ExitStack() as stack:
         stack.callback(ranks.close)
         signals = stack.enter_context(Signals())
-        folder, changed = _open_folder(job, ranks, stack)
+        folder, changed = open_folder(job, ranks, stack)
         info = RunInfo(folder.path, ranks.rank, recipe)
         job.host.hooks.run_started(info)
         stack.callback(lambda: job.host.hooks.run_finished(info, outcome))
         result = _Run(job, ranks, folder, changed, signals, stack).go()
         outcome = "done" if result.outcome == DONE else "stopped"
     return result
-
-
-def _open_folder(job: Job, ranks: Ranks, stack: ExitStack) -> tuple[RunFolder, list[str]]:
-    """Rank 0 finds the folder, keeps others out, and checks that it is this run's. -> it, what changed."""
-    lines: list[str] = []
-    path = str(job.out or default_out(job.resolved.recipe.name)) if ranks.first else ""
-    folder = RunFolder(Path(ranks.share(path)))
-    if ranks.first:
-        if job.resume and not folder.begun:
-            raise UsageError(f"{folder.path} is no run to resume", hint="--resume takes a folder that train wrote")
-        found = differences(folder.path, job.resolved, job.host) if folder.begun else {}
-        lines = check_resume(folder.path, found) if job.resume else check_same(folder.path, found)
-        try:
-            stack.callback(os.close, folder.lock())
-            if found or not folder.begun:
-                write_recipe(own_origins(job.resolved, folder.recipe), folder.recipe)
-        except OSError as error:
-            why = f"{folder.path} cannot be written: {error.strerror}"
-            raise UsageError(why, hint="choose another --out") from error
-    ranks.barrier()
-    return folder, lines
 
 
 class _Run:
@@ -176,6 +102,7 @@ class _Run:
         step = checkpoint.step if checkpoint else 0
         if self.ranks.first:
             MetricsFile(self.folder.metrics).cut(step)
+            StampFile(self.folder.stamps).cut(step)
             cut_ledger(self.folder.ledger, checkpoint.state["position"] if checkpoint else 0)
             self.folder.write_env(
                 step=step, world=self.ranks.world, device=str(self.device), changed=self.changed
@@ -212,8 +139,7 @@ class _Run:
 
     def _wrapped(self) -> torch.nn.Module:
         if self.train.compile:
-            for module in (*self.model.networks.values(), *(_heads(self.model))):
-                module.compile()
+            compile_parts(self.model)
         return self.ranks.wrap(self.model, self.device, idle=bool(self.model.program.tasks))
 
     def _brief(self, checkpoint: Checkpoint | None) -> None:
@@ -254,7 +180,9 @@ class _Run:
             ),
             book, self.ranks, self.signals, save=lambda: self._save(loop),
             validate=lambda: self._validate(validation, average),
-            draw=lambda step: self._draw(health, step), done=done, stamps=stamps, saved=done if checkpoint else -1,
+            draw=lambda step: self._draw(health, step),
+            trail=StampFile(self.folder.stamps, writes=self.ranks.first),
+            done=done, stamps=stamps, saved=done if checkpoint else -1,
         )
         return loop
 
@@ -302,7 +230,8 @@ class _Run:
             self.say(f"the report was not written: {error}")
 
     def _drive(self, loop: Loop) -> Result:
-        last = min(self.course.steps, self.job.stop_after or self.course.steps)
+        asked = self.job.stop_after
+        last = self.course.steps if asked is None else min(self.course.steps, asked)
         if loop.done == 0:
             loop.draw(0)
         if loop.done >= last:
@@ -326,6 +255,9 @@ class _Run:
             self.say(f"  {'continue':<14}mmask train --resume {self.folder.path}")
 
 
-def _heads(model: MaskedModel) -> list[torch.nn.Module]:
+def compile_parts(model: MaskedModel) -> None:
+    """torch.compile for networks and heads in place; plans, targets and denominators stay plain Python."""
     heads = (getattr(objective, "head", None) for objective in model.objectives.values())
-    return [head for head in heads if isinstance(head, torch.nn.Module)]
+    for module in (*model.networks.values(), *heads):
+        if isinstance(module, torch.nn.Module):
+            module.compile()

@@ -62,7 +62,7 @@ def pick(table: Mapping[str, Any], name: str | None, what: str) -> Any:
     """The entry ``name``, or the only one when no name is given."""
     if name is None and len(table) == 1:
         return next(iter(table.values()))
-    if name not in table:
+    if name is None or name not in table:
         raise PlanError(f"{what} has no stream '{name}'; it has {sorted(table)}")
     return table[name]
 
@@ -131,7 +131,7 @@ class ModelScene:
             if objective not in known:
                 near = did_you_mean(objective, known)
                 raise PlanError(f"no objective '{objective}'{near}; there are {sorted(known)}")
-            self.predictions[objective] = known[objective].predict(self)
+            self.predictions[objective] = known[objective].predict(self)  # type: ignore[operator]
         return self.predictions[objective]
 
     def _clean(self) -> View:

@@ -7,6 +7,7 @@ over its samples, so it is the same however they are spread over ranks and micro
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from mmask.train.scene import BatchPlans
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from mmask.types import MaskPlan
 
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 START = 0
@@ -44,10 +47,23 @@ def _tables(plans: BatchPlans) -> Iterator[tuple[str, NDArray[np.uint64]]]:
             label = f"plan.{plan_name}.{stream}"
             yield f"{label}.hidden", _words(np.packbits(plan.hidden.numpy(), axis=1))
             yield f"{label}.keep", _words(_tight(plan))
-            for part in ("action", "source", "edit", "cells"):
-                value = getattr(plan, part)
-                if value is not None:
-                    yield f"{label}.{part}", _words(value.cpu().numpy())
+            for part, value in _parts(plan):
+                yield f"{label}.{part}", _words(value)
+
+
+def _parts(plan: MaskPlan) -> Iterator[tuple[str, NDArray[Any]]]:
+    """What a plan says beside the places it hides, with 0 at padding."""
+    for part in ("action", "cells"):
+        value = getattr(plan, part)
+        if value is not None:
+            yield part, value.cpu().numpy()
+    if plan.source is not None:
+        source, valid = plan.source.cpu().numpy() + 1, plan.layout.valid
+        yield "source", source if valid is None else np.where(valid.cpu().numpy(), source, 0)
+    if plan.edit is not None:
+        yield "edit", plan.edit.cpu().numpy() + 2  # padding is -2
+    for name, tensor in plan.extra.items():
+        yield f"extra.{name}", tensor.cpu().numpy()
 
 
 def _tight(plan: Any) -> NDArray[Any]:
@@ -70,3 +86,38 @@ def _rows(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
     place = np.arange(1, words.shape[1] + 1, dtype=np.uint64) * _ODD
     with np.errstate(over="ignore"):
         return np.where(words == 0, np.uint64(0), mix(words + place)).sum(1, dtype=np.uint64)
+
+
+class StampFile:
+    """``stamps.u64``: the stamp of every step, 8 bytes each, little-endian, in order.
+
+    Lets ``mmask verify-resume`` name the first step that differs. ``writes`` is False on all ranks but 0.
+    """
+
+    def __init__(self, path: Path, *, writes: bool = True) -> None:
+        self.path, self.writes = path, writes
+        self._waiting = bytearray()
+
+    def add(self, stamp: int) -> None:
+        """One more step; on disk after the next `flush`."""
+        if self.writes:
+            self._waiting += stamp.to_bytes(8, "little")
+
+    def flush(self) -> None:
+        """Append what is waiting."""
+        if self._waiting:
+            with self.path.open("ab") as file:
+                file.write(self._waiting)
+            self._waiting.clear()
+
+    def cut(self, steps: int) -> None:
+        """Keep the first ``steps`` stamps."""
+        if self.writes and self.path.exists() and self.path.stat().st_size > 8 * steps:
+            with self.path.open("r+b") as file:
+                file.truncate(8 * steps)
+
+
+def read_stamps(path: Path) -> NDArray[np.uint64]:
+    """(steps,) uint64; empty when there is no file."""
+    data = path.read_bytes() if path.exists() else b""
+    return np.frombuffer(data[: len(data) // 8 * 8], "<u8")

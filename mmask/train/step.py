@@ -68,13 +68,17 @@ class Stepper:
         self.optimizer.zero_grad(set_to_none=True)
         rows = len(plans.batch)
         with memory_guard(rows, self.accumulate, self.precision.device):
-            parts = [self._backward(i, part, counts, step) for i, part in self._cut(plans)]
+            parts = self.backward(plans, counts, step)
             norm = self._gradient_norm()
             meanwhile()
             terms, metrics, grad_norm = self._gather(parts, counts, norm)
             loss = sum(terms[name] * weight for name, weight in _weights(parts[0]).items())
             skipped = self._apply(plans, step, {"loss": loss, "grad_norm": grad_norm, **terms})
         return Outcome(loss, terms, grad_norm, skipped, mark, metrics)
+
+    def backward(self, plans: BatchPlans, counts: Numbers, step: int) -> list[Losses]:
+        """Forward and backward of every micro-batch; gradients add up in the parameters."""
+        return [self._backward(i, part, counts, step) for i, part in self._cut(plans)]
 
     def _cut(self, plans: BatchPlans) -> Iterator[tuple[int, BatchPlans]]:
         """Micro-batches, as equal as they can be."""

@@ -74,4 +74,4 @@ class Tokens:
     def with_data(self, data: torch.Tensor, *, replaced: torch.Tensor | None = None) -> Tokens:
         """The same places with other values (or ids)."""
         name = "values" if self.values is not None else "ids"
-        return replace(self, replaced=replaced if replaced is not None else self.replaced, **{name: data})
+        return replace(self, replaced=replaced if replaced is not None else self.replaced, **{name: data})  # type: ignore[arg-type]

@@ -44,7 +44,7 @@ class View:
         """The plan applied to a stream (or to the only one)."""
         if stream is None and len(self.plans) == 1:
             return next(iter(self.plans.values()))
-        if stream not in self.plans:
+        if stream is None or stream not in self.plans:
             known = sorted(self.plans)
             raise PlanError(f"view '{self.name}' has no plan for stream '{stream}'; it has {known}")
         return self.plans[stream]

@@ -36,28 +36,55 @@ def stream_of(*urls: str, weights: tuple[float, ...] | None = None, streams: int
 
 
 def global_batches(
-    stream: Stream, ranks: int, workers: int, steps: int, *, start: int = 0, group: int = 1, bad: tuple[str, ...] = (),
+    stream: Stream,
+    ranks: int,
+    workers: int,
+    steps: int,
+    *,
+    start: int = 0,
+    group: int = 1,
+    bad: tuple[str, ...] = (),
     ledger: Path | None = None,
 ) -> list[list[Batch]]:
     """Step -> the ranks' batches."""
     runs = []
     for rank in range(ranks):
-        with Loader(stream, {"tiny": TinyDecoder(bad)}, batch_size=BATCH, rank=rank, world=ranks, workers=workers,
-                    start=start, seed=5, group=group, limit=steps * BATCH, fault_budget=1.0, ledger=ledger) as loader:
+        with Loader(
+            stream,
+            {"tiny": TinyDecoder(bad)},
+            batch_size=BATCH,
+            rank=rank,
+            world=ranks,
+            workers=workers,
+            start=start,
+            seed=5,
+            group=group,
+            limit=steps * BATCH,
+            fault_budget=1.0,
+            ledger=ledger,
+        ) as loader:
             runs.append(list(loader))
     return [list(batches) for batches in zip(*runs, strict=True)]
 
 
 def members(batches: list[Batch]) -> Counter[tuple[str, int]]:
-    return Counter((name, int(visit)) for batch in batches for name, visit in zip(batch.names, batch.visits, strict=True))
+    return Counter(
+        (name, int(visit)) for batch in batches for name, visit in zip(batch.names, batch.visits, strict=True)
+    )
 
 
 def same(one: Batch, two: Batch) -> bool:
     assert one.fields.keys() == two.fields.keys()
-    equal = all(torch.equal(one[name], two[name]) if isinstance(one[name], torch.Tensor) else one[name] == two[name]
-                for name in one.fields)
-    return equal and fingerprint(one) == fingerprint(two) and one.names == two.names and (
-        (one.position, one.epoch) == (two.position, two.epoch))
+    equal = all(
+        torch.equal(one[name], two[name]) if isinstance(one[name], torch.Tensor) else one[name] == two[name]
+        for name in one.fields
+    )
+    return (
+        equal
+        and fingerprint(one) == fingerprint(two)
+        and one.names == two.names
+        and ((one.position, one.epoch) == (two.position, two.epoch))
+    )
 
 
 @pytest.mark.parametrize(("ranks", "workers"), TOPOLOGIES)
@@ -148,8 +175,11 @@ def test_readable_samples_come_once_an_epoch_beside_unreadable_ones(pattern: str
 def test_a_group_is_never_split(pattern: str, ranks: int, workers: int) -> None:
     stream = stream_of(pattern)
     plain = [batch for batches in global_batches(stream, 1, 0, 6) for batch in batches]
-    place = {(name, int(visit)): BATCH * step + row for step, batch in enumerate(plain)
-             for row, (name, visit) in enumerate(zip(batch.names, batch.visits, strict=True))}
+    place = {
+        (name, int(visit)): BATCH * step + row
+        for step, batch in enumerate(plain)
+        for row, (name, visit) in enumerate(zip(batch.names, batch.visits, strict=True))
+    }
     for many in global_batches(stream, ranks, workers, 6, group=4):
         for batch in many:
             positions = [place[name, int(visit)] for name, visit in zip(batch.names, batch.visits, strict=True)]
@@ -164,8 +194,15 @@ def test_an_evaluation_reads_each_sample_once_in_stored_order(pattern: str, rank
     expected = [f"s0:{sample.id.shard}:{sample.id.key}" for sample in stream.sources[0]]
     names: list[str] = []
     for rank in range(ranks):
-        with Loader(stream, {"tiny": TinyDecoder()}, batch_size=BATCH, rank=rank, world=ranks, workers=workers,
-                    evaluate=True) as loader:
+        with Loader(
+            stream,
+            {"tiny": TinyDecoder()},
+            batch_size=BATCH,
+            rank=rank,
+            world=ranks,
+            workers=workers,
+            evaluate=True,
+        ) as loader:
             mine = [batch.names for batch in loader]
             again = [batch.names for batch in loader]
         assert mine == again

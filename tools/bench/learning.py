@@ -12,6 +12,7 @@ every arm. The arms are raw pixels, the encoder before the first step, and the e
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import subprocess
 import sys
@@ -19,10 +20,13 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 from safetensors.numpy import load_file
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
+
+from mmask.data.source import open_source
 
 GRID = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 Split = tuple[np.ndarray, np.ndarray]
@@ -53,11 +57,20 @@ def probe(train: Split, test: Split, labels: int, seed: int) -> float:
     return float(fit(x, y, best).score(scaler.transform(test[0]), test[1]))
 
 
-def features(run: Path, data: str, out: Path, limit: int, kind: str) -> Split:
-    """(n, D) features and (n,) labels; ``kind`` is ``encoder`` or ``pixels``."""
-    mmask("embed", run, "--data", data, "--out", out, "--limit", limit, "--features", kind)
+def features(run: Path, url: str, out: Path, limit: int) -> Split:
+    """(n, D) features of the run's encoder, and labels; ``limit`` samples spread evenly over the shards."""
+    mmask("embed", run, "--data", url, "--out", out, "--limit", limit)
     held = load_file(out)
-    return held["features"].reshape(len(held["labels"]), -1), held["labels"]
+    return held["features"], held["labels"]
+
+
+def pixels(url: str, limit: int) -> Split:
+    """The same samples as 32 x 32 pixels in [0, 1], and labels."""
+    source = open_source(url)
+    samples = [source.read(i * len(source) // limit) for i in range(min(limit, len(source)))]
+    pictures = [Image.open(io.BytesIO(sample.parts["png"])).convert("L") for sample in samples]
+    x = np.stack([np.asarray(picture.resize((32, 32), Image.Resampling.BICUBIC)) for picture in pictures])
+    return x.reshape(len(x), -1) / 255.0, np.array([int(sample.parts["cls"]) for sample in samples])
 
 
 def overrides(options: argparse.Namespace) -> list[str]:
@@ -74,6 +87,7 @@ def overrides(options: argparse.Namespace) -> list[str]:
 def one_seed(seed: int, options: argparse.Namespace) -> dict[str, float]:
     """Accuracy by arm."""
     run, train_url, test_url = options.out / f"seed-{seed}", f"{options.data}/train", f"{options.data}/val"
+    sets = ((train_url, options.labels * 2), (test_url, options.tests))
     stops = [0, *(int(options.steps * part) for part in options.at)]
     accuracy: dict[str, float] = {}
     for stop in stops:
@@ -84,17 +98,13 @@ def one_seed(seed: int, options: argparse.Namespace) -> dict[str, float]:
             "--seed", seed, "--steps", options.steps, "--batch-size", options.batch_size, *steps, *overrides(options),
         )
         name = "random initialisation" if stop == 0 else f"after {stop} steps"
-        splits = [
-            features(run, url, options.out / f"{seed}-{i}.safetensors", limit, "encoder")
-            for i, (url, limit) in enumerate(((train_url, options.labels * 2), (test_url, options.tests)))
-        ]
-        accuracy[name] = probe(splits[0], splits[1], options.labels, seed)
+        train, test = (
+            features(run, url, options.out / f"{seed}-{i}.safetensors", limit) for i, (url, limit) in enumerate(sets)
+        )
+        accuracy[name] = probe(train, test, options.labels, seed)
         if stop == 0:
-            pixels = [
-                features(run, url, options.out / f"{seed}-{i}.safetensors", limit, "pixels")
-                for i, (url, limit) in enumerate(((train_url, options.labels * 2), (test_url, options.tests)))
-            ]
-            accuracy["pixels"] = probe(pixels[0], pixels[1], options.labels, seed)
+            train, test = (pixels(url, limit) for url, limit in sets)
+            accuracy["pixels"] = probe(train, test, options.labels, seed)
         print(seed, {name: round(value, 4) for name, value in accuracy.items()}, flush=True)
     return accuracy
 

@@ -69,8 +69,10 @@ def _pillow(data: bytes, channels: int, max_pixels: int, orient: bool) -> NDArra
         if orient:
             image = ImageOps.exif_transpose(image)
         image = _plain(image).convert("L" if channels == 1 else "RGB")
-    except (UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise SampleError(f"not a picture that can be opened: {error}") from error
+    except UnidentifiedImageError as error:
+        raise SampleError(f"no known kind of picture; it begins with the bytes '{data[:8].hex(' ')}'") from error
+    except Image.DecompressionBombError as error:
+        raise SampleError(f"far too large: {error}", hint="a decompression bomb") from error
     except (OSError, ValueError, SyntaxError, EOFError, IndexError, MemoryError) as error:
         raise SampleError(f"the picture is damaged: {error}") from error
     array = np.array(image)  # a copy: Pillow's own buffer is read-only

@@ -56,5 +56,5 @@ def test_plans_that_ask_for_something_else_are_refused():
     with pytest.raises(PlanError, match="replaces"):
         Drop()(view, "x", MaskPlan.of_hidden(layout, plan.hidden, action=action))
     swapped = MaskPlan.of_hidden(layout, plan.hidden, source=torch.zeros(2, 6, dtype=torch.int64))
-    with pytest.raises(PlanError, match="edit map"):
+    with pytest.raises(PlanError, match="copies or edits"):
         Drop()(view, "x", swapped)

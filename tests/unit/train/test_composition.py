@@ -16,6 +16,7 @@ from mmask.train.build import build_model
 from mmask.train.model import MaskedModel, PlanMaker, ViewMaker
 from mmask.train.objective import MaskedObjective
 from mmask.train.program import Program, Task
+from mmask.train.stamp import stamp
 from mmask.types import Batch, Encoded, Layout, Losses, Prediction, Target, Term, Tokens, Visibility
 
 
@@ -267,3 +268,22 @@ def test_an_average_of_a_network_that_is_not_there_yet_is_refused():
     networks = {"slow": {"use": "net", "ema_of": "encoder"}, "encoder": {"use": "net"}}
     with pytest.raises(RecipeError, match="put the network it averages first"):
         build_model(recipe(networks=networks), Host())
+
+
+def test_a_stamp_sees_every_part_of_a_plan_and_no_padding():
+    model = model_of(objective("a"))
+    plans = model.draw(batch())
+    plan = plans.plan("mask")
+    place = torch.arange(6).expand(4, -1)
+    parts = {
+        "action": plan.hidden.to(torch.uint8), "source": place.flip(1), "edit": place.roll(1, 1),
+        "cells": plan.hidden[..., None].expand(-1, -1, 3), "extra": {"noise": torch.tensor([True, False, True, False])},
+    }
+
+    def stamped(**more):
+        changed = replace(plan, **more)
+        return stamp(replace(plans, plans={"mask": {"x": changed}}))
+
+    seen = {stamped()} | {stamped(**{name: value}) for name, value in parts.items()}
+    assert len(seen) == 1 + len(parts)
+    assert stamped(edit=place) == stamped(edit=torch.cat([place, torch.full((4, 2), -2)], 1))

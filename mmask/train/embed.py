@@ -1,0 +1,123 @@
+"""embed: the exported network's features of a data set."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from mmask.data.loader import Loader
+from mmask.data.stream import open_stream
+from mmask.errors import UsageError
+from mmask.recipe.schema import Source
+from mmask.train.model import MaskedModel
+from mmask.train.precision import Precision, pick_device
+from mmask.train.revive import load_model, load_resolved
+from mmask.train.source import with_dataset
+from mmask.types import Encoded, Sample
+
+if TYPE_CHECKING:
+    from mmask.plugin.host import Host
+
+NO_LABEL = -1
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to embed. data: URLs; none are the run's own (``held_out``: its held-out ones). pool: ``auto`` is
+    what the network itself pools, ``mean`` of the places, or ``cls``, the first prefix token."""
+
+    data: tuple[str, ...] = ()
+    held_out: bool = False
+    pool: str = "auto"
+    batch: int = 64
+    workers: int = 0
+    device: str = "auto"
+    limit: int | None = None
+
+
+class Labels:
+    """Makes the field ``label`` of a sample's ``cls`` part, or of ``label`` in its ``json`` part; else -1."""
+
+    def __call__(self, sample: Sample, keys: Any) -> Mapping[str, Any]:
+        """``label``."""
+        try:
+            if "cls" in sample.parts:
+                return {"label": int(sample.parts["cls"])}
+            return {"label": int(json.loads(sample.parts["json"])["label"])}
+        except (KeyError, ValueError, TypeError):
+            return {"label": NO_LABEL}
+
+
+def embed(run: Path, host: Host, wanted: Wanted) -> dict[str, torch.Tensor]:
+    """``features`` (N, D) float32, ``ids`` (N,) int64 (the bits of the uint64 sample ids) and, where every
+    sample has one, ``labels`` (N,) int64; in stored order, nothing hidden, without augmentation."""
+    recipe = load_resolved(run, host).recipe
+    precision = Precision.of(recipe.train.precision, pick_device(wanted.device))
+    model = load_model(run, host)
+    precision.prepare(model)
+    decode: dict[str, Any] = {
+        name: host.build("decoder", spec, where=f"data.decode.{name}") for name, spec in recipe.data.decode.items()
+    }
+    decode["label"] = Labels()
+    section = recipe.data
+    if wanted.data:
+        named = [Source(url=url, name=f"s{i}") for i, url in enumerate(wanted.data)]
+        section = section.model_copy(update={"train": named, "val": []})
+    section = with_dataset(section, host)
+    if wanted.held_out and not section.val:
+        raise UsageError(f"{run} has no held-out data", hint="give --data URL")
+    stream = open_stream(section, seed=recipe.train.seed, val=wanted.held_out)
+    features, ids, labels = [], [], []
+    with torch.inference_mode(), Loader(
+        stream, decode, batch_size=wanted.batch, workers=wanted.workers, seed=recipe.train.seed, evaluate=True,
+        limit=wanted.limit, fault_budget=section.fault_budget,
+    ) as loader:
+        for batch in loader:
+            features.append(_features(model, precision, batch, wanted.pool))
+            ids.append(torch.from_numpy(batch.ids.view(np.int64).copy()))
+            labels.append(batch["label"])
+    out = {"features": torch.cat(features), "ids": torch.cat(ids)}
+    known = torch.cat(labels)
+    if bool((known != NO_LABEL).all()):
+        out["labels"] = known
+    return out
+
+
+def _features(model: MaskedModel, precision: Precision, batch: Any, pool: str) -> torch.Tensor:
+    moved = precision.cast(batch)
+    with precision.autocast():
+        encoded = model.scene(moved, {}).encode(model.exports, "clean")
+    return pooled(encoded, pool).float().cpu()
+
+
+def pooled(encoded: Encoded, pool: str) -> torch.Tensor:
+    """(B, D) of one encoding; see `Wanted`. Raises UsageError for ``cls`` of a network without prefix."""
+    if pool == "auto" and encoded.pooled is not None:
+        return encoded.pooled
+    if pool == "cls":
+        if not encoded.prefix or encoded.state is None:
+            raise UsageError("this network has no [CLS] token", hint="use --pool mean")
+        return encoded.state[:, 0]
+    if encoded.state is None:
+        return encoded.pyramid[-1].mean((2, 3))
+    places, valid = encoded.places, encoded.layout.valid
+    if valid is None:
+        return places.mean(1)
+    keep = valid.to(places.device)[..., None]
+    return (places * keep).sum(1) / keep.sum(1).clamp_min(1)
+
+
+def write_features(path: Path, tensors: dict[str, torch.Tensor], about: Mapping[str, str]) -> None:
+    """A safetensors file, with what it was made of in its metadata."""
+    from safetensors.torch import save_file
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.part")
+    save_file({name: value.contiguous() for name, value in tensors.items()}, aside, metadata=dict(about))
+    aside.replace(path)
