@@ -29,9 +29,8 @@ class CrossEntropy:
                 hint="a target of values needs a regression loss such as mse or l1",
             )
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        with torch.autocast(logits.device.type, enabled=False):
-            weights = [w for w in (prediction.scored.weight, target.weight) if w is not None]
-            each = F.cross_entropy(logits, ids.to(logits.device), reduction="none" if weights else "sum")
-            for weight in weights:
-                each = each * weight.to(each.device, each.dtype)
+        weights = [w for w in (prediction.scored.weight, target.weight) if w is not None]
+        each = F.cross_entropy(logits, ids.to(logits.device), reduction="none" if weights else "sum")
+        for weight in weights:
+            each = each * weight.to(each.device, each.dtype)
         return Term(each.sum(), prediction.scored.count())

@@ -52,7 +52,7 @@ class Codebook(nn.Module):
         updated, after use: what is returned belongs to the codes before."""
         ids = self.nearest(latents.detach())
         chosen = self.codes[ids].to(latents.dtype)
-        if self.training and torch.is_grad_enabled():
+        if self.training and torch.is_grad_enabled() and not latents.is_meta:
             self._update(latents.detach().to(self.codes.dtype), ids)
         return chosen, ids
 

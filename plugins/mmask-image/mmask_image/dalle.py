@@ -51,7 +51,7 @@ class DallETokenizer(nn.Module):
         self.blocks = nn.Sequential(OrderedDict(layers))
         # Part of the state, so that a resumed run knows that its checkpoint holds real weights.
         self.register_buffer("ready", torch.zeros((), dtype=torch.bool))
-        if weights:
+        if weights and not self.ready.is_meta:  # a model of shapes alone needs no file
             self.load(read_dalle(Path(weights)), weights)
 
     def load(self, found: dict[str, Tensor], source: str) -> None:
@@ -78,7 +78,7 @@ class DallETokenizer(nn.Module):
 
         Raises RecipeError while it has no weights: ids of random weights would be learnt without complaint.
         """
-        if not self.ready:
+        if not self.ready.is_meta and not self.ready:
             raise RecipeError(
                 "the discrete tokenizer has no weights",
                 hint="give networks.tokenizer.weights=PATH of DALL-E's encoder.pkl, or train one with a vq recipe and"

@@ -61,7 +61,7 @@ class VqTokenizer(nn.Module):
         layers += [nn.GroupNorm(1, width), nn.GELU(), nn.Conv2d(width, dim, 1)]
         self.encoder = nn.Sequential(*layers)
         self.codebook = Codebook(codes, dim, decay=decay, dead=dead)
-        if weights:
+        if weights and not self.codebook.codes.is_meta:  # a model of shapes alone needs no file
             self.load_state_dict(read_vq(weights, self.state_dict()))
 
     def latents(self, picture: Tensor) -> Tensor:
@@ -148,7 +148,8 @@ class Commitment(nn.Module):
         ).taps
         each = (taps["latent"] - taps["code"].detach()).square().mean(-1)
         term = Term(each.sum(), float(each.numel()), self.section.weight)
-        share = torch.bincount(taps["id"].flatten(), minlength=self.vocabulary) / each.numel()
+        share = each.new_zeros(self.vocabulary).index_add_(0, taps["id"].flatten(), torch.ones_like(each.flatten()))
+        share = share.detach() / each.numel()
         numbers = {
             "codes_used": (share > 0).float().mean(),
             "perplexity": torch.special.entr(share).sum().exp(),
