@@ -18,9 +18,9 @@ class MaePreview:
 
     samples: how many, ``across`` of them a line. tile: least side of a drawn picture in pixels; smaller
     pictures are enlarged by whole numbers. Pictures are brought back to [0, 1] with the tokenizer's mean
-    and std. With normalised targets the model predicts neither a patch's mean nor its contrast: those of the truth are put back,
-    as the reference's visualisation does, and the picture says so. One channel is drawn grey; of more
-    than three, the first three.
+    and std. With normalised targets the model predicts neither a patch's mean nor its contrast: those of
+    the truth are put back, as the reference's visualisation does, and the picture says so. One channel is
+    drawn grey; of more than three, the first three.
     """
 
     def __init__(self, *, samples: int = 8, tile: int = 128, across: int = 2) -> None:
