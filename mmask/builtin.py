@@ -22,5 +22,8 @@ def mmask_components() -> tuple[Component, ...]:
             "head", "transformer-decoder", "mmask.heads.decoder:TransformerDecoder",
             "light decoder over mask tokens and encoded places (MAE)",
         ),
+        Component(
+            "exporter", "safetensors", "mmask.export.plain:PlainExporter", "weights and the recipe, for mmask itself"
+        ),
         Component("tracker", "tensorboard", "mmask.observe.tensorboard:TensorBoardTracker", "event files"),
     )
