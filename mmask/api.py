@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mmask.keyed import Keys, fold, seeded_scope, single  # noqa: F401
     from mmask.layers.block import key_bias, run_block  # noqa: F401
     from mmask.layers.gather import fill, fill_index, flat_index, take_places  # noqa: F401
+    from mmask.layers.linear import linear, product  # noqa: F401
     from mmask.layers.positions import resize_positions, sincos  # noqa: F401
     from mmask.protocols import *  # noqa: F403
     from mmask.recipe.schema import *  # noqa: F403
@@ -51,6 +52,7 @@ _TABLE = {
     "mmask.layers.positions": ("resize_positions", "sincos"),
     "mmask.layers.gather": ("fill", "fill_index", "flat_index", "take_places"),
     "mmask.layers.block": ("key_bias", "run_block"),
+    "mmask.layers.linear": ("linear", "product"),
     "mmask.heads.decoder": ("TransformerDecoder",),
     "mmask.train.objective": ("MaskedObjective",),
     "mmask.train.model": ("MaskedModel", "PlanMaker", "ViewMaker"),

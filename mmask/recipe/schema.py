@@ -101,6 +101,8 @@ class OptimSection(Section):
     """Decoupled weight decay of matrices."""
     decay_1d: bool = False
     """Whether biases, norms and other one-dimensional parameters are decayed too."""
+    decay_tokens: bool = False
+    """Whether what a network asks to spare ([CLS], learned positions, by timm's convention) is decayed too."""
     layer_decay: float | None = None
     """Factor of the learning rate from each layer to the one below (timm's layer groups)."""
     clip: float | None = None

@@ -67,7 +67,7 @@ def embed(run: Path, host: Host, wanted: Wanted) -> dict[str, torch.Tensor]:
     decode["label"] = Labels()
     section = recipe.data
     if wanted.data:
-        named = [Source(url=url, name=f"s{i}") for i, url in enumerate(wanted.data)]
+        named = [Source(url=url, name=f"s{i}", weight=1.0) for i, url in enumerate(wanted.data)]
         section = section.model_copy(update={"train": named, "val": []})
     section = with_dataset(section, host)
     if wanted.held_out and not section.val:

@@ -60,8 +60,9 @@ class RunFolder:
 
     @property
     def begun(self) -> bool:
-        """Whether a run was started here."""
-        return self.recipe.exists()
+        """Whether a run did a step here; one that failed before that may be replaced."""
+        trained = self.metrics.exists() and self.metrics.stat().st_size > 0
+        return self.recipe.exists() and (trained or any(self.checkpoints.glob("step-*")))
 
     def lock(self) -> int:
         """Keep other processes out; the handle is held for the life of the run.

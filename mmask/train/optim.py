@@ -18,11 +18,11 @@ def param_groups(model: nn.Module, section: OptimSection) -> list[dict[str, Any]
     """Trainable parameters by (decayed, share of the learning rate). Frozen ones are left out.
 
     Not decayed: vectors and scalars (biases, norms, layer scales; all of them unless ``decay_1d``) and
-    what a module names in ``no_weight_decay()`` (timm's convention for tokens and positions). Each group
-    has ``lr_scale`` and ``names``, the parameters' names in order.
+    what a module names in ``no_weight_decay()`` (timm's convention for tokens and positions), unless
+    ``decay_tokens``. Each group has ``lr_scale`` and ``names``, the parameters' names in order.
     """
     shares = layer_shares(model, section.layer_decay) if section.layer_decay is not None else {}
-    spared = frozenset(_spared(model))
+    spared = frozenset() if section.decay_tokens else frozenset(_spared(model))
     groups: dict[tuple[bool, float], dict[str, Any]] = {}
     for name, param in model.named_parameters():
         if not param.requires_grad:

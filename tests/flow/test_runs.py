@@ -21,7 +21,7 @@ TINY = [
     "networks.encoder.depth=2", "networks.encoder.width=32", "networks.encoder.heads=2",
     "objectives.pixels.head.width=32", "objectives.pixels.head.depth=1", "objectives.pixels.head.heads=2",
     "data.decode.image.size=32", "tokenize.image.image_size=32", "data.batch_size=8", "train.val_samples=16",
-    "schedule.warmup_steps=4", "train.threads=1",
+    "schedule.warmup_steps=4",
 ]
 STEPS = 12
 FLAGS = ["--steps", str(STEPS), "--save-every", "4", "--log-every", "1", "--workers", "0", "--device", "cpu"]
@@ -29,8 +29,7 @@ KEPT = ("step", "loss", "lr", "grad_norm", "stamp", "val_loss", "epoch", "pixels
 
 
 def arguments(out: Path, *more: str) -> list[str]:
-    tiny = [item for item in TINY if not item.startswith("train.threads")]
-    return ["train", "--recipe", "mae-vit-tiny", "--out", str(out), *FLAGS, *more, *tiny]
+    return ["train", "--recipe", "mae-vit-tiny", "--out", str(out), *FLAGS, *more, *TINY]
 
 
 def train(out: Path, *more: str) -> int:
@@ -227,3 +226,83 @@ def test_weights_of_a_run_start_another(whole: Path, tmp_path: Path, capsys: pyt
     text = capsys.readouterr().out
     assert re.search(r"loaded (\d+) of \1 tensors of model", text)
     assert rows(out)[0]["loss"] < 0.9 * rows(whole)[0]["loss"]
+
+
+def test_average_accumulation_and_clipping_survive_a_resume(tmp_path: Path) -> None:
+    more = ("train.ema=0.9", "optim.accumulate=2", "optim.clip=0.5", "optim.name=lamb")
+    one, two = tmp_path / "one", tmp_path / "two"
+    assert train(one, *more) == 0
+    assert train(two, *more, "--stop-after", "7") == 0
+    assert train(two, *more, "--workers", "2") == 0
+    assert rows(two) == rows(one)
+    same(two, one)
+    found = [json.loads(line) for line in (two / "metrics.jsonl").read_text().splitlines()]
+    assert "val_loss_ema" in found[-1]
+
+
+def test_verify_resume_says_ok_and_names_the_first_step_that_differs(
+    whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    assert train(out, "--stop-after", "5") == 0
+    assert train(out) == 0
+    assert mmask(["verify-resume", str(out), "--around", "2"]) == 0
+    assert re.search(r"OK: \d+ steps .* resumed at 5", capsys.readouterr().out)
+    recipe = out / "recipe.toml"
+    recipe.write_text(recipe.read_text().replace("ratio = 0.75", "ratio = 0.5"))
+    assert mmask(["verify-resume", str(out), "--all"]) == 1
+    assert "DIFFERS at step 1" in capsys.readouterr().out
+    stamps = out / "stamps.u64"
+    data = bytearray(stamps.read_bytes())
+    data[8 * 6] ^= 1
+    stamps.write_bytes(data)
+    assert mmask(["verify-resume", str(out)]) == 6
+    assert "does not belong to the checkpoint" in capsys.readouterr().err
+
+
+def test_embed_writes_features_ids_and_labels(whole: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    one, two = tmp_path / "one.safetensors", tmp_path / "two.safetensors"
+    assert mmask(["embed", str(whole), "--val", "--out", str(one), "--limit", "20", "--batch-size", "8"]) == 0
+    assert mmask(["embed", str(whole), "--val", "--out", str(two), "--limit", "20", "--pool", "cls"]) == 0
+    found, other = load_file(one), load_file(two)
+    assert found["features"].shape == (20, 32)
+    assert found["features"].std(0).min() > 0
+    assert torch.equal(found["ids"], other["ids"])
+    assert len(set(found["ids"].tolist())) == 20
+    assert found["labels"].shape == (20,)
+    assert not torch.allclose(found["features"], other["features"])
+
+
+def test_too_many_bad_steps_stop_the_run_and_a_report_is_still_possible(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    code = train(out, "optim.lr=1e38", "optim.clip=1e30", "train.nonfinite_budget=2", "schedule.warmup_steps=0")
+    assert code == 7
+    text = capsys.readouterr().err
+    assert "nonfinite_budget of 2" in text
+    assert "Traceback" not in text
+    assert len(list((out / "nonfinite").iterdir())) == 3
+    assert mmask(["report", str(out)]) == 0
+
+
+def test_a_folder_in_use_is_refused(whole: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from mmask.train.folder import RunFolder
+
+    handle = RunFolder(whole).lock()
+    try:
+        assert train(whole) == 2
+    finally:
+        os.close(handle)
+    assert "another process is writing" in capsys.readouterr().err
+
+
+def test_a_start_that_failed_does_not_block_its_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    assert train(out, "--data", str(tmp_path / "nothing.tar")) == 5
+    text = capsys.readouterr().err
+    assert "nothing.tar" in text
+    assert "Traceback" not in text
+    assert train(out, "--stop-after", "1") == 0
