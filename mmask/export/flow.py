@@ -63,7 +63,7 @@ def export(run: Path, host: Host, wanted: Wanted) -> Exported:
     loaded, differs by more than the tolerance, or the format cannot hold this network.
     """
     spec = use(wanted.format, **wanted.options)
-    exporter = host.build("exporter", spec, where=f"--format {wanted.format}")
+    exporter = host.build("exporter", spec)
     check_needs(wanted.format, exporter)
     _check_out(wanted.out)
     recipe = load_resolved(run, host).recipe

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmask.api import Component, hookimpl
+from mmask.api import Component, hookimpl, use
 from mmask.cli.main import run as mmask
 from mmask.errors import ExportError, PluginError, UnknownNameError, UsageError
 from mmask.export.flow import Wanted, export
@@ -28,6 +28,13 @@ import torch
 from safetensors.torch import save_file
 
 
+SNIPPET = """
+from safetensors.torch import load_file
+model = load_file("sum.safetensors")
+print(sorted(model))
+"""
+
+
 class Sum:
     """The sum of the encoder's weights, as a tensor in a file. off: an error put into it."""
 
@@ -39,7 +46,7 @@ class Sum:
     def write(self, model, recipe, folder):
         """The file."""
         save_file({"sum": total(model) + self.off}, folder / "sum.safetensors")
-        return "from safetensors.torch import load_file\\nmodel = load_file('sum.safetensors')\\nprint(sorted(model))\\n"
+        return SNIPPET
 
     def inputs(self, model, batch):
         """The batch."""
@@ -147,7 +154,7 @@ def test_a_snippet_that_fails_is_shown_and_leaves_an_earlier_export(run, host, t
 
 
 def test_a_missing_package_names_the_extra(run, host, tmp_path):
-    with pytest.raises(ExportError, match=r"needs not_installed_anywhere, which is not installed\n.*mmask-fakes\[sum\]"):
+    with pytest.raises(ExportError, match=r"not_installed_anywhere, which is not installed\n.*mmask-fakes\[sum\]"):
         export(run, host, Wanted("missing", tmp_path / "out"))
 
 
@@ -186,8 +193,6 @@ def test_an_exporter_without_its_verbs_is_refused_when_it_is_built(monkeypatch):
             return [Component("exporter", "lame", "collections:OrderedDict", "no exporter")]
 
     host = Host([Entry("lame", Claims(), "mmask-lame", "0.0")], environ={})
-    from mmask.api import use
-
     with pytest.raises(PluginError, match="without dtype, extra, inputs, needs, ours, theirs, tolerance, write"):
         host.build("exporter", use("lame"))
 
