@@ -86,7 +86,8 @@ class TransformerDecoder(nn.Module):
         where = fill_index(
             torch.cat([ahead, present.cpu() + self.prefix], dim=1), self.prefix + layout.length, valid
         )
-        return fill(linear(self.embed, encoded.state, fast=self.fast), where, self.mask_token) + self.positions
+        x = linear(self.embed, encoded.state, fast=self.fast)
+        return fill(x, where, self.mask_token) + self.positions
 
     def forward(self, encoded: Encoded, scored: Scored) -> Prediction:
         """value: (S, dim), one row for each scored place of the full layout."""
