@@ -34,7 +34,7 @@ def mmask_components() -> tuple[Component, ...]:
             "exporter", "torchvision", "mmask_image.export.to_torchvision:TorchvisionExporter",
             "a state dict of torchvision's models",
         ),
-        Component("exporter", "hf", "mmask_image.export.to_hf:HfExporter", "a folder for transformers' from_pretrained"),
+        Component("exporter", "hf", "mmask_image.export.to_hf:HfExporter", "a folder for from_pretrained"),
         Component("exporter", "onnx", "mmask_image.export.to_onnx:OnnxExporter", "a graph for onnxruntime"),
         Component("preview", "mae", "mmask_image.preview:MaePreview", "original, hidden, reconstructed"),
         *(

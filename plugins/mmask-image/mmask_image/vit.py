@@ -78,7 +78,8 @@ class VisionEncoder(VisionTransformer):
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
 
     def embed(self, values: Tensor) -> Tensor:
         """The patch convolution of some patches, as one matrix product. (B, K, p·p·C) -> (B, K, width)."""

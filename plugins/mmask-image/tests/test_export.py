@@ -15,13 +15,17 @@ from safetensors.torch import load_file, save_file
 
 from mmask.api import ExportError, use
 from mmask.cli.main import run as mmask
+from mmask.export.bring import bring
 from mmask.export.flow import Wanted, export
 from mmask.export.snippet import run_snippet
 from mmask.plugin.host import Host
+from mmask.recipe.resolve import resolve
+from mmask.train.build import build_model
 from mmask.train.revive import load_model
 from mmask_image.export.dense import dense_of
 from mmask_image.export.pictures import encode
 from mmask_image.recipes.mae import mae, mae_vit_b
+from mmask_image.spark.weights import SparkWeights
 from mmask_image.weights import MaeWeights
 
 TINY = [
@@ -102,26 +106,22 @@ print(settings["mean"], settings["input_size"])
 with torch.inference_mode():
     save_file({"image": image, "pooled": model(image)}, "pooled.st")
 """
-    assert python(code, tmp_path / "timm").split("\n")[0] == "(0.485, 0.456, 0.406) (3, 32, 32)"
+    assert python(code, tmp_path / "timm").split("\n")[0] == "[0.485, 0.456, 0.406] (3, 32, 32)"
     got = load_file(tmp_path / "timm" / "pooled.st")
     with torch.inference_mode():
         want = encode(load_model(run, host), got["image"]).pooled
     assert (got["pooled"] - want).abs().max() < 1e-5 * want.abs().max()
 
 
-def fresh(tmp_path, host, **changes):
+def fresh(tmp_path, host, *, recipe="mae-vit-tiny", form=MaeWeights, tiny=TINY, **changes):
     """A run at step 0 of another shape, without training."""
-    from mmask.export.bring import bring
-    from mmask.recipe.resolve import resolve
-
-    given = [*TINY, *(f"{key.replace('__', '.')}={value}" for key, value in changes.items())]
-    made = resolve(host, recipe="mae-vit-tiny", overrides=given, profile="demo")
-    from mmask.train.build import build_model
-
+    given = [*tiny, *(f"{key.replace('__', '.')}={value}" for key, value in changes.items())]
+    made = resolve(host, recipe=recipe, overrides=given, profile="demo")
     torch.manual_seed(5)
-    weights = MaeWeights().write(build_model(made.recipe, host))
-    save_file({name: value.detach().clone().contiguous() for name, value in weights.items()}, tmp_path / "w.safetensors")
-    list(bring(tmp_path / "w.safetensors", "mae", made, host, tmp_path / "fresh"))
+    weights = form().write(build_model(made.recipe, host))
+    ready = {name: value.detach().clone().contiguous() for name, value in weights.items()}
+    save_file(ready, tmp_path / "w.safetensors")
+    list(bring(tmp_path / "w.safetensors", recipe.split("-")[0], made, host, tmp_path / "fresh"))
     return tmp_path / "fresh"
 
 
@@ -233,3 +233,24 @@ def test_an_official_checkpoint_becomes_a_run_that_trains_embeds_and_exports(hos
     assert mmask(["train", "--resume", str(out)]) == 0
     export(out, host, Wanted("timm", tmp_path / "timm"))
     assert json.loads((Path(tmp_path) / "timm" / "export.json").read_text())["step"] == 2
+
+
+NETS = [
+    ("spark-resnet-tiny", "timm", {}), ("spark-convnext-tiny", "timm", {}), ("spark-convnext-tiny", "onnx", {}),
+    ("spark-resnet-tiny", "torchvision", {
+        "networks__encoder__source": "torchvision", "networks__encoder__options": "none",
+        "objectives__pixels__head__width": "32",
+    }),
+]
+
+
+@pytest.mark.parametrize(("recipe", "form", "changes"), NETS)
+def test_a_convnet_comes_back_as_the_dense_network_it_is(recipe, form, changes, host, tmp_path):
+    run = fresh(tmp_path, host, recipe=recipe, form=SparkWeights, tiny=(), **changes)
+    made = export(run, host, Wanted(form, tmp_path / "out"))
+    width = 512 if form == "torchvision" else 128
+    assert made.differences[0].shape == (4, width, 8, 8)
+    assert made.differences[0].relative < (1e-5 if form == "onnx" else 1e-9)
+    others = {"timm": "hf", "torchvision": "timm", "onnx": "torchvision"}
+    with pytest.raises(ExportError, match=r"use --format"):
+        export(run, host, Wanted(others[form], tmp_path / "other"))

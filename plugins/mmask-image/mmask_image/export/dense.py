@@ -18,7 +18,8 @@ class Dense:
     library: who can build it: ``timm``, or ``torchvision``. name: the model's name there. args: arguments of
     its constructor that make it this one; plain values only. weights: name in that library -> tensor.
     module: such a network, in evaluation mode. features: (B, C, H, W) normalised pictures -> what
-    ``forward_features`` gives. vit: the sizes when it is a plain ViT, which other libraries can hold as well.
+    ``forward_features`` gives. change: code lines that change ``model`` after it was made, for what no argument
+    says. vit: the sizes when it is a plain ViT, which other libraries can hold as well.
     """
 
     library: Literal["timm", "torchvision"]
@@ -28,6 +29,7 @@ class Dense:
     module: nn.Module
     features: Callable[[Tensor], Tensor]
     vit: VitSizes | None = None
+    change: str = ""
 
 
 @dataclass(frozen=True, slots=True)

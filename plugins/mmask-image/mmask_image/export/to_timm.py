@@ -24,6 +24,18 @@ model = timm.create_model("local-dir:.", pretrained=True).eval()
 features = model.forward_features(image)
 print(tuple(features.shape))
 '''
+_CHANGED = '''\
+import timm
+import torch
+from safetensors.torch import load_file
+
+model = timm.create_model("{name}", num_classes=0{args})
+{change}model.load_state_dict(load_file("model.safetensors"))
+model.eval()
+{image}
+features = model.forward_features(image)
+print(tuple(features.shape))
+'''
 
 
 class TimmExporter(PictureExporter):
@@ -45,6 +57,9 @@ class TimmExporter(PictureExporter):
                 f"timm's ViTs have norms of eps {_EPS}, this one {dense.vit.eps}", hint="use --format hf or onnx"
             )
         put(dense.weights, folder)
+        if dense.change:  # no config can say it, so there is none
+            args = "".join(f", {name}={value!r}" for name, value in dense.args.items())
+            return _CHANGED.format(name=dense.name, args=args, change=dense.change, image=blank(model))
         config = json.dumps(_config(dense, tokenizer_of(model)), indent=2)
         (folder / "config.json").write_text(config + "\n", encoding="utf-8")
         return _SNIPPET.format(image=blank(model))
@@ -56,6 +71,7 @@ class TimmExporter(PictureExporter):
 
 
 def _config(dense: Dense, tokenizer: Any) -> dict[str, Any]:
+    known = getattr(dense.module, "pretrained_cfg", None) or {}
     return {
         "architecture": dense.name,
         "num_classes": 0,
@@ -65,6 +81,8 @@ def _config(dense: Dense, tokenizer: Any) -> dict[str, Any]:
             "input_size": [tokenizer.in_chans, *tokenizer.image_size],
             "fixed_input_size": dense.vit is not None,
             "num_classes": 0,
+            "classifier": "head" if dense.vit is not None else known.get("classifier"),
+            "first_conv": "patch_embed.proj" if dense.vit is not None else known.get("first_conv"),
             "mean": numbers(tokenizer.mean),
             "std": numbers(tokenizer.std),
             "interpolation": "bicubic",

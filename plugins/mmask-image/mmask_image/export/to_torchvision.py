@@ -38,7 +38,7 @@ from safetensors.torch import load_file
 
 model = torchvision.models.{name}({args})
 model.{head} = torch.nn.Identity()  # put a classifier here
-model.load_state_dict(load_file("model.safetensors"))
+{change}model.load_state_dict(load_file("model.safetensors"))
 model.eval()
 {image}
 features = model(image)  # the pooled features
@@ -68,10 +68,6 @@ class TorchvisionExporter(PictureExporter):
             head = _head(dense).partition("[")[0]
             put({n: v for n, v in dense.weights.items() if not _of_head(n, head)}, folder)
         return text.replace("{image}", blank(model))
-
-    def ours(self, model: Any, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """States of a ViT, or the coarsest map."""
-        return super().ours(model, inputs)
 
     def theirs(self, loaded: Mapping[str, Any], inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """What comes out of the ViT's encoder, or goes into the pooling of a convolutional network."""
@@ -119,7 +115,7 @@ def _net(dense: Dense) -> str:
     if dense.library != "torchvision":
         raise ExportError(f"the encoder is {dense.library}'s {dense.name}", hint=f"use --format {dense.library}")
     args = ", ".join(f"{name}={value!r}" for name, value in dense.args.items())
-    return _NET.format(name=dense.name, args=args, head=_head(dense), image="{image}")
+    return _NET.format(name=dense.name, args=args, head=_head(dense), change=dense.change, image="{image}")
 
 
 def _head(dense: Dense) -> str:
