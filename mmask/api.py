@@ -43,7 +43,7 @@ _TABLE = {
         "Scored", "Target", "TargetSource", "Term", "Tokens", "View", "Visibility",
     ),
     "mmask.protocols": (
-        "Corruption", "Decoder", "Encoder", "Head", "Loss", "Masker", "Objective", "Packer", "Plans",
+        "Corruption", "Decoder", "Encoder", "Exporter", "Head", "Loss", "Masker", "Objective", "Packer", "Plans",
         "Preview", "Scene", "ScoredMasker", "TargetMaker", "Tokenizer", "Tracker", "WeightsFormat",
     ),
     "mmask.recipe.schema": (

@@ -30,5 +30,8 @@ def mmask_components() -> tuple[Component, ...]:
         Component("head", "states", "mmask.heads.linear:StatesHead", "the network's own states, no layer"),
         Component("target", "latents", "mmask.target.latents:Latents", "a network's states, without gradient (CAE)"),
         Component("target", "codes", "mmask.target.codes:Codes", "ids from a frozen discrete tokenizer (BEiT)"),
+        Component(
+            "exporter", "safetensors", "mmask.export.plain:PlainExporter", "weights and the recipe, for mmask itself"
+        ),
         Component("tracker", "tensorboard", "mmask.observe.tensorboard:TensorBoardTracker", "event files"),
     )

@@ -63,7 +63,8 @@ class TransformerDecoder(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
 
     def sequence(self, encoded: Encoded, layout: Layout) -> Tensor:
         """(B, prefix + N, width): what the blocks see, mask tokens and positions in place.

@@ -30,6 +30,13 @@ def mmask_components() -> tuple[Component, ...]:
         Component("tokenizer", "patch", "mmask_image.patch:PatchTokenizer", "pixels of a grid of patches"),
         Component("encoder", "vit", "mmask_image.vit:VisionEncoder", "timm's ViT on the kept patches"),
         Component("weights", "mae", "mmask_image.weights:MaeWeights", "checkpoints of the reference MAE"),
+        Component("exporter", "timm", "mmask_image.export.to_timm:TimmExporter", "a folder for timm.create_model"),
+        Component(
+            "exporter", "torchvision", "mmask_image.export.to_torchvision:TorchvisionExporter",
+            "a state dict of torchvision's models",
+        ),
+        Component("exporter", "hf", "mmask_image.export.to_hf:HfExporter", "a folder for from_pretrained"),
+        Component("exporter", "onnx", "mmask_image.export.to_onnx:OnnxExporter", "a graph for onnxruntime"),
         Component("preview", "mae", "mmask_image.preview:MaePreview", "original, hidden, reconstructed"),
         *(
             Component("recipe", f"mae-vit-{size}", f"mmask_image.recipes.mae:mae_vit_{size}", summary)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mmask.api import Encoded, PlanError, RecipeError, Tokens, View, unpatchify
+from mmask_image.export.dense import Dense
 from mmask_image.spark.adapter import Form, SparseNet
 from mmask_image.spark.cells import Cells
 from mmask_image.spark.nets import Source, make_net
@@ -43,6 +44,7 @@ class ConvEncoder(SparseNet):
             )
         self.patch, self.grid = tuple(tokenizer.patch), tuple(tokenizer.grid)
         self.in_chans = int(tokenizer.in_chans)
+        self.source, self.name, self.stem, self.options = source, name, stem, dict(options or {})
         idle = set(self.idle())
         for label, param in self.net.named_parameters():
             param.requires_grad_(label not in idle)
@@ -56,6 +58,24 @@ class ConvEncoder(SparseNet):
     def prefix(self) -> int:
         """Tokens in front of the places: none."""
         return 0
+
+    def dense(self) -> Dense:
+        """The network itself as its library makes it; what exporters start from."""
+        args = dict(self.options)
+        if self.source == "timm" and self.in_chans != 3:
+            args["in_chans"] = self.in_chans
+        change = ""
+        if self.stem == "small":
+            change = (
+                f"model.conv1 = torch.nn.Conv2d({self.in_chans}, {self.net.conv1.out_channels}, 3, padding=1, "
+                "bias=False)  # the stem for small pictures\nmodel.maxpool = torch.nn.Identity()\n"
+            )
+        # SparseNet's dense pass runs the library's layers in the library's order, up to the coarsest map.
+        features = self.net.forward_features if self.source == "timm" else self._coarsest
+        return Dense(self.source, self.name, args, self.net.state_dict(), self.net, features, change=change)
+
+    def _coarsest(self, image: Tensor) -> Tensor:
+        return super().forward(image)[-1]
 
     def forward(  # type: ignore[override]  # an encoder takes a view, a SparseNet a picture
         self, view: View, *, taps: Sequence[str] = ()
