@@ -39,15 +39,16 @@ _TABLE = {
     ),
     "mmask.keyed": ("Keys", "fold", "seeded_scope", "single"),
     "mmask.types": (
-        "Action", "Batch", "Encoded", "Layout", "Losses", "MaskPlan", "Prediction", "Sample", "SampleId",
-        "Scored", "Target", "TargetSource", "Term", "Tokens", "View", "Visibility",
+        "Action", "Batch", "Encoded", "Labelled", "Layout", "Losses", "MaskPlan", "Prediction", "Sample", "SampleId",
+        "Scored", "Target", "TargetSource", "Term", "Tokens", "Verdict", "View", "Visibility",
     ),
     "mmask.protocols": (
-        "Corruption", "Decoder", "Encoder", "Exporter", "Head", "Loss", "Masker", "Objective", "Packer", "Plans",
-        "Preview", "Scene", "ScoredMasker", "TargetMaker", "Tokenizer", "Tracker", "WeightsFormat",
+        "Corruption", "Decoder", "Encoder", "Evaluator", "Exporter", "Head", "Loss", "Masker", "Objective", "Packer",
+        "Plans", "Preview", "Scene", "ScoredMasker", "Subject", "TargetMaker", "Tokenizer", "Tracker",
+        "WeightsFormat",
     ),
     "mmask.recipe.schema": (
-        "DataSection", "NetworkSection", "ObjectiveSection", "OptimSection", "ProgramSection", "Recipe",
+        "DataSection", "NetworkSection", "ObjectiveSection", "OptimSection", "ProbeSection", "ProgramSection", "Recipe",
         "ScheduleSection", "Source", "Spec", "TaskSection", "TrainSection", "ViewSection", "use",
     ),
     "mmask.tokenize.grid": ("grid_shape", "patchify", "unpatchify"),
