@@ -50,7 +50,11 @@ class Decoder(Protocol):
 
 @runtime_checkable
 class Tokenizer(Protocol):
-    """Cuts a batch into tokens. A module when it learns (a convolutional front end)."""
+    """Cuts a batch into tokens. A module when it learns (a convolutional front end).
+
+    It may also offer ``example(count) -> {field: tensor}``, a batch's fields drawn from torch's generator, on
+    which exports are compared; without it samples of the run's data are read.
+    """
 
     def layout(self, batch: Batch) -> Layout:
         """Where the tokens will lie, from shapes and lengths alone."""
@@ -264,14 +268,53 @@ class WeightsFormat(Protocol):
         ...
 
 
+@runtime_checkable
+class Exporter(Protocol):
+    """Writes the exported network in another library's form, such that it can be compared there.
+
+    ``mmask export`` writes into an empty folder, runs the returned snippet there in a fresh process, and hands
+    the names that the snippet defined to ``theirs``; nothing is kept unless both sides agree.
+
+    needs: modules that must be installed. extra: what ``pip install`` gets them (may be empty).
+    dtype: ``float32`` or ``float64``, in which both sides are run. tolerance: the largest difference allowed,
+    relative to the largest magnitude of an output.
+    """
+
+    needs: Sequence[str]
+    extra: str
+    dtype: str
+    tolerance: float
+
+    def write(self, model: Any, recipe: Any, folder: Path) -> str:
+        """Write the files. -> Python that loads them when it is run inside ``folder``, and shows their use.
+        Raises `mmask.errors.ExportError` for a network that the form cannot hold."""
+        ...
+
+    def inputs(self, model: Any, batch: Batch) -> Mapping[str, torch.Tensor]:
+        """What both sides are run on, from an example batch of the run."""
+        ...
+
+    def ours(self, model: Any, inputs: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+        """The outputs to compare, of the run's `MaskedModel`."""
+        ...
+
+    def theirs(self, loaded: Mapping[str, Any], inputs: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+        """The same outputs, of what the snippet loaded: ``loaded`` holds its names."""
+        ...
+
+
 class Subject(Protocol):
     """The encoder under evaluation and its stored samples, for evaluators that want the network itself.
 
-    width: channels of its features. device: where it is to run.
+    device: where it is to run.
     """
 
-    width: int
     device: torch.device
+
+    @property
+    def width(self) -> int:
+        """Channels of its features."""
+        ...
 
     def network(self, **options: Any) -> torch.nn.Module:
         """A fresh copy with the arm's weights, in evaluation mode; ``module(batch)`` -> (B, width) features

@@ -23,6 +23,8 @@ TABLE = {
     "data": ("mmask.cli.data:command", "Pack, index, inspect and check shards."),
     "mask": ("mmask.cli.mask:command", "Draw mask plans as a picture."),
     "embed": ("mmask.cli.embed:command", "Write encoder features of a data set."),
+    "export": ("mmask.cli.export:command", "A run's encoder in another library's form, compared there."),
+    "import": ("mmask.cli.bring:command", "Another codebase's checkpoint as a run."),
     "eval": ("mmask.cli.eval:command", "Judge an encoder on labelled shards: knn, linear, attentive, finetune."),
     "report": ("mmask.cli.report:command", "Write the report of a run again."),
     "verify-resume": ("mmask.cli.verify:command", "Prove that a run continues where it stopped."),

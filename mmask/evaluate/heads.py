@@ -60,7 +60,8 @@ class Probe:
 
     def __call__(self, fit: Labelled, test: Labelled, seed: int) -> Verdict:
         """Choose the learning rate on a part of ``fit``, train on all of it, score ``test``."""
-        lrs, about = self.course.lrs, {}
+        lrs = self.course.lrs
+        about: dict[str, object] = {}
         if len(lrs) > 1:
             tune = part(fit, self.course.tuning, seed)
             if tune.any() and not tune.all():

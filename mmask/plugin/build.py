@@ -27,6 +27,7 @@ PROTOCOLS: Mapping[str, tuple[type, ...]] = {
     "packer": (protocols.Packer,),
     "preview": (protocols.Preview,),
     "tracker": (protocols.Tracker,),
+    "exporter": (protocols.Exporter,),
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,9 +53,13 @@ class Labels:
             return {"label": NO_LABEL}
 
 
-def embed(run: Path, host: Host, wanted: Wanted) -> dict[str, torch.Tensor]:
+def embed(
+    run: Path, host: Host, wanted: Wanted, tell: Callable[[str], None] | None = None
+) -> dict[str, torch.Tensor]:
     """``features`` (N, D) float32, ``ids`` (N,) int64 (the bits of the uint64 sample ids) and, where every
-    sample has one, ``labels`` (N,) int64; in stored order, nothing hidden, without augmentation."""
+    sample has one, ``labels`` (N,) int64; in stored order, nothing hidden, without augmentation.
+
+    tell: receives a line about samples that could not be read and are therefore missing."""
     recipe = load_resolved(run, host).recipe
     precision = Precision.of(recipe.train.precision, pick_device(wanted.device))
     model = load_model(run, host)
@@ -69,6 +73,11 @@ def embed(run: Path, host: Host, wanted: Wanted) -> dict[str, torch.Tensor]:
         seed=recipe.train.seed, evaluate=True, limit=wanted.limit, fault_budget=section.fault_budget,
     ) as loader:
         out = collect(model, precision, loader, pool=wanted.pool)
+        faults = loader.faults
+    if faults and tell is not None:
+        last = faults[-1]
+        tell(f"{len(faults)} samples could not be read and are missing, "
+             f"for example {last.shard}:{last.key}: {last.reason}")
     known = out.pop("label")
     if bool((known != NO_LABEL).all()):
         out["labels"] = known
@@ -79,7 +88,7 @@ def section_of(recipe: Recipe, host: Host, data: Sequence[str]) -> DataSection:
     """The recipe's data section with ``data`` as its only source; as it is when there is none."""
     section = recipe.data
     if data:
-        named = [Source(url=url, name=f"s{i}") for i, url in enumerate(data)]
+        named = [Source(url=url, name=f"s{i}", weight=1.0) for i, url in enumerate(data)]
         section = section.model_copy(update={"train": named, "val": []})
     return with_dataset(section, host)
 
