@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mmask.keyed import Keys, fold, seeded_scope, single  # noqa: F401
     from mmask.layers.block import key_bias, run_block  # noqa: F401
     from mmask.layers.gather import fill, fill_index, flat_index, take_places  # noqa: F401
+    from mmask.layers.linear import linear, product  # noqa: F401
     from mmask.layers.places import rows_at, states_at  # noqa: F401
     from mmask.layers.positions import resize_positions, sincos  # noqa: F401
     from mmask.protocols import *  # noqa: F403
@@ -54,6 +55,7 @@ _TABLE = {
     "mmask.layers.gather": ("fill", "fill_index", "flat_index", "take_places"),
     "mmask.layers.places": ("rows_at", "states_at"),
     "mmask.layers.block": ("key_bias", "run_block"),
+    "mmask.layers.linear": ("linear", "product"),
     "mmask.heads.decoder": ("TransformerDecoder",),
     "mmask.heads.linear": ("LinearHead", "StatesHead"),
     "mmask.train.objective": ("MaskedObjective",),

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from mmask.errors import PlanError, RecipeError
 from mmask.layers.block import Block, key_bias, run_block
 from mmask.layers.gather import fill, fill_index
+from mmask.layers.linear import linear
 from mmask.layers.positions import sincos
 from mmask.types import Encoded, Layout, Prediction, Scored
 from mmask.types.plan import ragged_index
@@ -23,6 +24,7 @@ class TransformerDecoder(nn.Module):
     width, depth, heads, mlp_ratio, qkv_bias, eps: of the blocks; eps is that of every LayerNorm.
     lean: compute the last block, the norm and the output layer only for scored places, which changes no
         value. False runs them everywhere and selects afterwards: the plain twin.
+    fast: large products through oneDNN on CPUs where it is the faster library; False is the plain twin.
     network (wired): offers ``width`` and ``prefix``. tokenizer (wired): offers ``grid``. target (wired):
         offers ``dim``, the number of values predicted at each place.
 
@@ -35,6 +37,7 @@ class TransformerDecoder(nn.Module):
     def __init__(
         self, *, network: Any, tokenizer: Any, target: Any, width: int = 512, depth: int = 8, heads: int = 16,
         mlp_ratio: float = 4.0, qkv_bias: bool = True, eps: float = 1e-6, lean: bool = True,
+        fast: bool = True,
     ) -> None:
         super().__init__()
         if width % heads:
@@ -43,6 +46,7 @@ class TransformerDecoder(nn.Module):
             raise RecipeError(f"a decoder needs a block (depth={depth}) and a target of fixed size")
         norm = partial(nn.LayerNorm, eps=eps)
         self.prefix, self.grid, self.lean = int(network.prefix), tuple(tokenizer.grid), lean
+        self.fast = fast
         self.embed = nn.Linear(network.width, width)
         self.mask_token = nn.Parameter(torch.empty(1, 1, width))
         self.register_buffer("positions", sincos(width, self.grid, prefix=self.prefix)[None])
@@ -82,7 +86,8 @@ class TransformerDecoder(nn.Module):
         where = fill_index(
             torch.cat([ahead, present.cpu() + self.prefix], dim=1), self.prefix + layout.length, valid
         )
-        return fill(self.embed(encoded.state), where, self.mask_token) + self.positions
+        x = linear(self.embed, encoded.state, fast=self.fast)
+        return fill(x, where, self.mask_token) + self.positions
 
     def forward(self, encoded: Encoded, scored: Scored) -> Prediction:
         """value: (S, dim), one row for each scored place of the full layout."""
@@ -90,22 +95,23 @@ class TransformerDecoder(nn.Module):
         x = self.sequence(encoded, layout)
         keys = key_bias(layout.valid, self.prefix, x.device)
         for block in self.blocks[:-1]:
-            x = run_block(block, x, keys)
+            x = run_block(block, x, keys, fast=self.fast)
         x = self._last(x, keys, scored)
-        return Prediction(self.pred(self.norm(x)), scored)
+        return Prediction(linear(self.pred, self.norm(x), fast=self.fast), scored)
 
     def _last(self, x: Tensor, keys: Tensor | None, scored: Scored) -> Tensor:
         """The last block's states at scored places, (S, width)."""
         layout, last = scored.layout, self.blocks[-1]
         if scored.index is None:
-            return run_block(last, x, keys)[:, self.prefix :].flatten(0, 1)
+            return run_block(last, x, keys, fast=self.fast)[:, self.prefix :].flatten(0, 1)
         if not self.lean or len(scored.index) == 0:
             rows = scored.rows() * (self.prefix + layout.length) + self.prefix + scored.index % layout.length
-            return run_block(last, x, keys).flatten(0, 1).index_select(0, rows.to(x.device))
+            full = run_block(last, x, keys, fast=self.fast)
+            return full.flatten(0, 1).index_select(0, rows.to(x.device))
         chosen = torch.zeros(layout.batch * layout.length, dtype=torch.bool)
         chosen[scored.index.cpu()] = True
         queries, counts = ragged_index(chosen.view(layout.batch, layout.length))
-        out = run_block(last, x, keys, queries + self.prefix)
+        out = run_block(last, x, keys, queries + self.prefix, fast=self.fast)
         if counts is None:
             return out.flatten(0, 1)
         slots = torch.arange(queries.shape[1])[None] < counts[:, None]

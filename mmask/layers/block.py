@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from timm.models.vision_transformer import Block
-from torch import Tensor
+from timm.models.vision_transformer import Attention, Block, Mlp
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmask.layers.gather import take_places
+from mmask.layers.linear import linear, product
 
 __all__ = ["Block", "key_bias", "run_block"]
 
@@ -23,33 +26,48 @@ def key_bias(valid: Tensor | None, prefix: int, device: torch.device) -> Tensor 
     return torch.cat([ahead, valid.cpu()], dim=1)[:, None, None].to(device, non_blocking=True)
 
 
-def run_block(block: Block, x: Tensor, keys: Tensor | None = None, queries: Tensor | None = None) -> Tensor:
-    """``block(x)``, with padding hidden from attention and, if asked, the answer at some places only.
+def run_block(
+    block: nn.Module, x: Tensor, keys: Tensor | None = None, queries: Tensor | None = None, *,
+    fast: bool = True,
+) -> Tensor:
+    """``block(x)`` of a timm `Block`, with padding hidden from attention and, if asked, some places only.
 
     x: (B, N, D). keys: as `key_bias` makes it. queries: (B, Q) int64 places whose states are wanted;
-    every place is still looked at. -> (B, N, D), or (B, Q, D): exactly the rows a full run has there.
+    every place is still looked at. fast: use `mmask.layers.linear`. -> (B, N, D), or (B, Q, D): exactly
+    the rows a full run has there.
     """
+    made: Any = block  # timm's modules, by the names they have there
     wanted = x if queries is None else take_places(x, queries)
-    normed = block.norm1(x)
+    normed = made.norm1(x)
     asking = normed if queries is None else take_places(normed, queries)
-    out = wanted + block.drop_path1(block.ls1(_attend(block.attn, normed, asking, keys)))
-    return out + block.drop_path2(block.ls2(block.mlp(block.norm2(out))))
+    out = wanted + made.drop_path1(made.ls1(_attend(made.attn, normed, asking, keys, fast)))
+    return out + made.drop_path2(made.ls2(_feed(made.mlp, made.norm2(out), fast)))
 
 
-def _attend(attn: torch.nn.Module, x: Tensor, asking: Tensor, keys: Tensor | None) -> Tensor:
+def _feed(mlp: Any, x: Tensor, fast: bool) -> Tensor:
+    if type(mlp) is not Mlp:
+        return mlp(x)
+    x = mlp.norm(mlp.drop1(mlp.act(linear(mlp.fc1, x, fast=fast))))
+    return mlp.drop2(linear(mlp.fc2, x, fast=fast))
+
+
+def _attend(attn: Any, x: Tensor, asking: Tensor, keys: Tensor | None, fast: bool) -> Tensor:
+    extras = [getattr(attn, name, None) for name in ("gate", "norm")]  # options of later timm releases
+    if type(attn) is not Attention or any(type(part) not in (type(None), nn.Identity) for part in extras):
+        raise TypeError(f"run_block knows timm's plain Attention, not this {type(attn).__name__}")
     heads, size = attn.num_heads, attn.head_dim
     if asking is x:
-        qkv = attn.qkv(x).unflatten(-1, (3, heads, size))
+        qkv = linear(attn.qkv, x, fast=fast).unflatten(-1, (3, heads, size))
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
     else:
         width = heads * size
         bias_q, bias_kv = (None, None) if attn.qkv.bias is None else attn.qkv.bias.split([width, 2 * width])
         weight_q, weight_kv = attn.qkv.weight.split([width, 2 * width])
-        q = F.linear(asking, weight_q, bias_q).unflatten(-1, (heads, size)).transpose(1, 2)
-        kv = F.linear(x, weight_kv, bias_kv).unflatten(-1, (2, heads, size))
+        q = product(asking, weight_q, bias_q, fast=fast).unflatten(-1, (heads, size)).transpose(1, 2)
+        kv = product(x, weight_kv, bias_kv, fast=fast).unflatten(-1, (2, heads, size))
         k, v = kv.permute(2, 0, 3, 1, 4).unbind(0)
     drop = attn.attn_drop.p if attn.training else 0.0
     out = F.scaled_dot_product_attention(
         attn.q_norm(q), attn.k_norm(k), v, attn_mask=keys, dropout_p=drop, scale=attn.scale
     )
-    return attn.proj_drop(attn.proj(out.transpose(1, 2).flatten(2)))
+    return attn.proj_drop(linear(attn.proj, out.transpose(1, 2).flatten(2), fast=fast))

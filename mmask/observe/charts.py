@@ -39,7 +39,8 @@ def chart(
     ys = [y for s in kept for _, y in s.points]
     frame = _Frame((min(xs), max(xs)), (0.0 if zero else min(ys), max(ys)), WIDE if wide else NARROW)
     body = [_axes(frame, percent), *(_line(frame, s) for s in kept)]
-    legend = "".join(f'<span class="key {s.style}"><i></i>{escape(s.name)}</span>' for s in kept)
+    named = kept if len(series) > 1 else []  # a single line is named by the card
+    legend = "".join(f'<span class="key {s.style}"><i></i>{escape(s.name)}</span>' for s in named)
     data = json.dumps({
         "x": [LEFT, frame.width - RIGHT, frame.x0, frame.x1], "percent": percent,
         "series": [{"name": s.name, "points": [[x, y] for x, y in s.points]} for s in kept],
@@ -62,7 +63,7 @@ def clean(points: Sequence[tuple[float, float]], most: int = 600) -> list[tuple[
     return [(group[-1][0], sum(y for _, y in group) / len(group)) for group in groups]
 
 
-def smooth(points: Sequence[tuple[float, float]], share: float = 0.06) -> list[tuple[float, float]]:
+def smooth(points: Sequence[tuple[float, float]], share: float = 0.03) -> list[tuple[float, float]]:
     """An exponential average over about ``share`` of the points, without its start-up bias."""
     keep = 1 - 1 / max(1.0, len(points) * share)
     out, state, weight = [], 0.0, 0.0

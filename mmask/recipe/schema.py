@@ -99,14 +99,20 @@ class OptimSection(Section):
     """Adam's epsilon."""
     weight_decay: float = 0.05
     """Decoupled weight decay of matrices."""
+    weight_decay_end: float | None = None
+    """Weight decay at the last step, reached on a cosine over the whole run; None keeps it constant."""
     decay_1d: bool = False
     """Whether biases, norms and other one-dimensional parameters are decayed too."""
+    decay_tokens: bool = False
+    """Whether what a network asks to spare ([CLS], learned positions, by timm's convention) is decayed too."""
     layer_decay: float | None = None
     """Factor of the learning rate from each layer to the one below (timm's layer groups)."""
     clip: float | None = None
     """Global gradient norm above which gradients are scaled down."""
     accumulate: PositiveInt = 1
     """Micro-batches a step is cut into."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Further arguments of an optimizer of timm's factory (``{max_grad_norm = 5.0}`` of ``lamb``)."""
 
     @model_validator(mode="after")
     def _some_lr(self) -> OptimSection:

@@ -134,7 +134,7 @@ def run_bench(benches: Sequence[Bench], *, rounds: int, tell: Callable[[str], No
     return peak
 
 
-def timed(call: Callable[[], None], device: torch.device) -> float:
+def timed(call: Callable[[], object], device: torch.device) -> float:
     """Seconds of one call, the device's queue included."""
     _wait(device)
     began = time.perf_counter()

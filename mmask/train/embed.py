@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ import torch
 
 from mmask.data.loader import Loader
 from mmask.data.stream import open_stream
-from mmask.errors import UsageError
+from mmask.errors import DataError, UsageError
 from mmask.recipe.schema import Source
 from mmask.train.model import MaskedModel
 from mmask.train.precision import Precision, pick_device
@@ -54,9 +54,13 @@ class Labels:
             return {"label": NO_LABEL}
 
 
-def embed(run: Path, host: Host, wanted: Wanted) -> dict[str, torch.Tensor]:
+def embed(
+    run: Path, host: Host, wanted: Wanted, tell: Callable[[str], None] | None = None
+) -> dict[str, torch.Tensor]:
     """``features`` (N, D) float32, ``ids`` (N,) int64 (the bits of the uint64 sample ids) and, where every
-    sample has one, ``labels`` (N,) int64; in stored order, nothing hidden, without augmentation."""
+    sample has one, ``labels`` (N,) int64; in stored order, nothing hidden, without augmentation.
+
+    tell: receives a line about samples that could not be read and are therefore missing."""
     recipe = load_resolved(run, host).recipe
     precision = Precision.of(recipe.train.precision, pick_device(wanted.device))
     model = load_model(run, host)
@@ -67,7 +71,7 @@ def embed(run: Path, host: Host, wanted: Wanted) -> dict[str, torch.Tensor]:
     decode["label"] = Labels()
     section = recipe.data
     if wanted.data:
-        named = [Source(url=url, name=f"s{i}") for i, url in enumerate(wanted.data)]
+        named = [Source(url=url, name=f"s{i}", weight=1.0) for i, url in enumerate(wanted.data)]
         section = section.model_copy(update={"train": named, "val": []})
     section = with_dataset(section, host)
     if wanted.held_out and not section.val:
@@ -82,6 +86,13 @@ def embed(run: Path, host: Host, wanted: Wanted) -> dict[str, torch.Tensor]:
             features.append(_features(model, precision, batch, wanted.pool))
             ids.append(torch.from_numpy(batch.ids.view(np.int64).copy()))
             labels.append(batch["label"])
+        faults = loader.faults
+    if not features:
+        raise DataError(f"no sample to embed in {', '.join(source.url for source in section.train)}")
+    if faults and tell is not None:
+        last = faults[-1]
+        tell(f"{len(faults)} samples could not be read and are missing, "
+             f"for example {last.shard}:{last.key}: {last.reason}")
     out = {"features": torch.cat(features), "ids": torch.cat(ids)}
     known = torch.cat(labels)
     if bool((known != NO_LABEL).all()):

@@ -104,5 +104,5 @@ def _memory(device: torch.device) -> str:
         return f"{total / 2**30:.1f} GiB in all, {free / 2**30:.1f} free, {peak / 2**30:.1f} used at the peak"
     import resource
 
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    return f"the process used {peak:.1f} GiB at its peak"
+    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return f"the process used {used:.1f} GiB at its peak"

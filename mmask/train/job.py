@@ -72,7 +72,7 @@ def open_folder(job: Job, ranks: Ranks, stack: ExitStack) -> tuple[RunFolder, li
     path = str(job.out or default_out(job.resolved.recipe.name)) if ranks.first else ""
     folder = RunFolder(Path(ranks.share(path)))
     if ranks.first:
-        if job.resume and not folder.begun:
+        if job.resume and not folder.recipe.exists():
             raise UsageError(f"{folder.path} is no run to resume", hint="--resume takes a folder that train wrote")
         found = differences(folder.path, job.resolved, job.host) if folder.begun else {}
         lines = check_resume(folder.path, found) if job.resume else check_same(folder.path, found)

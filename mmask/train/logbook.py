@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ class Logbook:
         self.metrics.append(row)
         numbers = {k: float(v) for k, v in row.items() if k != "step" and isinstance(v, int | float)}
         for tracker in list(self._trackers):
-            self._try(tracker, lambda tracker=tracker: tracker.log(int(row["step"]), numbers))
+            self._try(tracker, partial(tracker.log, int(row["step"]), numbers))
         self._report(int(row["step"]), dict(row))
         self.progress.row(row)
 
@@ -44,7 +45,7 @@ class Logbook:
         """A picture of a health point: ``figures/step-000200.png``."""
         path = write_png(self.out / "figures" / f"step-{step:06d}.png", image)
         for tracker in list(self._trackers):
-            self._try(tracker, lambda tracker=tracker: tracker.picture(step, name, image))
+            self._try(tracker, partial(tracker.picture, step, name, image))
         return path
 
     def close(self) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from mmask.train.cadence import Cadence
 from mmask.train.feed import Feed
 from mmask.train.logbook import Logbook
+from mmask.train.optim import set_decay
 from mmask.train.ranks import Ranks
 from mmask.train.scene import BatchPlans
 from mmask.train.schedule import Course
@@ -49,7 +50,9 @@ class Loop:
         self._clock = _Clock(self.done, self.feed)
         while self.done < last:
             plans = self.feed.take()
-            lr = self.course.lr(self.done)
+            lr, decay = self.course.lr(self.done), self.course.decay(self.done)
+            if decay is not None:
+                set_decay(self.stepper.optimizer, decay)
             more = self.done + 1 < last
             outcome = self.stepper(plans, self.done, lr, meanwhile=self.feed.prepare if more else _nothing)
             self.stamps = chain(self.stamps, self.done, outcome.stamp)
@@ -90,6 +93,8 @@ class Loop:
         }
         if ratios:
             row["mask_ratio"] = sum(ratios.values()) / len(ratios)
+        if self.course.decays is not None:
+            row["weight_decay"] = self.course.decay(self.done - 1)
         if len(ratios) > 1:
             row.update({f"mask_ratio.{name}": ratio for name, ratio in ratios.items()})
         for name, value in {**outcome.terms, **outcome.metrics}.items():

@@ -19,7 +19,7 @@ from mmask.train.cadence import Cadence
 from mmask.train.checkpoint import Checkpoint, load, newest
 from mmask.train.ema import Average
 from mmask.train.feed import Feed
-from mmask.train.folder import RunFolder, cut_ledger
+from mmask.train.folder import RunFolder, cut_ledger, writing
 from mmask.train.guard import Guard
 from mmask.train.health import Health
 from mmask.train.job import Job, Result, RunInfo, open_folder
@@ -50,7 +50,8 @@ def train(job: Job) -> Result:
         info = RunInfo(folder.path, ranks.rank, recipe)
         job.host.hooks.run_started(info)
         stack.callback(lambda: job.host.hooks.run_finished(info, outcome))
-        result = _Run(job, ranks, folder, changed, signals, stack).go()
+        with writing(folder.path):
+            result = _Run(job, ranks, folder, changed, signals, stack).go()
         outcome = "done" if result.outcome == DONE else "stopped"
     return result
 

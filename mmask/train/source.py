@@ -66,7 +66,7 @@ class StreamReader:
         stream = self.kept or self.stream
         loader = self._loader(
             stream, batch_size=batch, rank=ranks.rank, world=ranks.world, workers=0, evaluate=True,
-            limit=limit, fault_budget=self.section.fault_budget, ledger=None,
+            limit=limit, group=1 if batch % (self.group * ranks.world) else self.group, fault_budget=self.section.fault_budget, ledger=None,
         )
         try:
             yield from loader
@@ -108,7 +108,7 @@ def with_dataset(section: DataSection, host: Host) -> DataSection:
 def _sources(urls: Sequence[str], name: str) -> list[Source]:
     """One source of several shards; it is named, so that sample ids do not hold a place of installation."""
     if len(urls) == 1:
-        return [Source(url=urls[0], name=name)]
+        return [Source(url=urls[0], name=name, weight=1.0)]
     folder = os.path.commonprefix(list(urls)).rpartition("/")[0]  # noqa: RUF071  # URLs, not paths: cut at a slash
     rest = ",".join(url[len(folder) :].lstrip("/") for url in urls)
-    return [Source(url=f"{folder}/{{{rest}}}" if folder else f"{{{rest}}}", name=name)]
+    return [Source(url=f"{folder}/{{{rest}}}" if folder else f"{{{rest}}}", name=name, weight=1.0)]

@@ -21,7 +21,7 @@ TINY = [
     "networks.encoder.depth=2", "networks.encoder.width=32", "networks.encoder.heads=2",
     "objectives.pixels.head.width=32", "objectives.pixels.head.depth=1", "objectives.pixels.head.heads=2",
     "data.decode.image.size=32", "tokenize.image.image_size=32", "data.batch_size=8", "train.val_samples=16",
-    "schedule.warmup_steps=4", "train.threads=1",
+    "schedule.warmup_steps=4",
 ]
 STEPS = 12
 FLAGS = ["--steps", str(STEPS), "--save-every", "4", "--log-every", "1", "--workers", "0", "--device", "cpu"]
@@ -29,8 +29,7 @@ KEPT = ("step", "loss", "lr", "grad_norm", "stamp", "val_loss", "epoch", "pixels
 
 
 def arguments(out: Path, *more: str) -> list[str]:
-    tiny = [item for item in TINY if not item.startswith("train.threads")]
-    return ["train", "--recipe", "mae-vit-tiny", "--out", str(out), *FLAGS, *more, *tiny]
+    return ["train", "--recipe", "mae-vit-tiny", "--out", str(out), *FLAGS, *more, *TINY]
 
 
 def train(out: Path, *more: str) -> int:
@@ -298,3 +297,12 @@ def test_a_folder_in_use_is_refused(whole: Path, capsys: pytest.CaptureFixture[s
     finally:
         os.close(handle)
     assert "another process is writing" in capsys.readouterr().err
+
+
+def test_a_start_that_failed_does_not_block_its_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    assert train(out, "--data", str(tmp_path / "nothing.tar")) == 5
+    text = capsys.readouterr().err
+    assert "nothing.tar" in text
+    assert "Traceback" not in text
+    assert train(out, "--stop-after", "1") == 0

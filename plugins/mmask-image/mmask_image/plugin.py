@@ -13,6 +13,15 @@ _MAE = {
     "h": "masked autoencoder, ViT-H/14",
 }
 
+_SPARK = {
+    "resnet50": "SparK, ResNet-50",
+    "resnet101": "SparK, ResNet-101",
+    "convnext-s": "SparK, ConvNeXt-S",
+    "convnext-b": "SparK, ConvNeXt-B",
+    "resnet-tiny": "SparK, a narrow ResNet-18 for small pictures",
+    "convnext-tiny": "SparK, a narrow ConvNeXt for small pictures",
+}
+
 
 @hookimpl
 def mmask_components() -> tuple[Component, ...]:
@@ -27,6 +36,16 @@ def mmask_components() -> tuple[Component, ...]:
             for size, summary in _MAE.items()
         ),
         *CODES,
+        Component("encoder", "convnet", "mmask_image.spark.encoder:ConvEncoder", "a convnet on visible cells only"),
+        Component("corruption", "blank", "mmask_image.spark.blank:Blank", "pixels of hidden patches become 0"),
+        Component("head", "spark", "mmask_image.spark.head:SparkHead", "fills every map, decodes them together"),
+        Component("weights", "spark", "mmask_image.spark.weights:SparkWeights", "checkpoints of the reference SparK"),
+        *(
+            Component(
+                "recipe", f"spark-{net}", f"mmask_image.recipes.spark:spark_{net.replace('-', '_')}", summary
+            )
+            for net, summary in _SPARK.items()
+        ),
         Component("dataset", "emoji", "mmask_image.dataset:emoji", "1,852 labelled pictures of 64 px, in the wheel"),
         Component("decoder", "image", "mmask_image.decode:ImageDecoder", "crop, flip and resize of any picture"),
         Component("packer", "image", "mmask_image.pack:ImagePacker", "picture files, as they are or made smaller"),

@@ -37,7 +37,7 @@ def test_smoothing_a_constant_is_that_constant() -> None:
 
 @pytest.mark.parametrize("points", [[(1, 2.0)], [(1, 2.0), (2, 2.0)], [(1, 1.0), (2, float("nan")), (3, 0.0)]])
 def test_a_chart_is_well_formed_for_few_flat_and_missing_points(points: list[tuple[float, float]]) -> None:
-    text = chart([Series("a <b>", points)], label='x "y"')
+    text = chart([Series("a <b>", points), Series("none", [])], label='x "y"')
     svg = text[text.index("<svg") : text.index("</svg>") + 6]
     ET.fromstring(svg)
     assert "nan" not in svg
