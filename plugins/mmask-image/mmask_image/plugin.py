@@ -35,7 +35,6 @@ def mmask_components() -> tuple[Component, ...]:
             Component("recipe", f"mae-vit-{size}", f"mmask_image.recipes.mae:mae_vit_{size}", summary)
             for size, summary in _MAE.items()
         ),
-        *CODES,
         Component("encoder", "convnet", "mmask_image.spark.encoder:ConvEncoder", "a convnet on visible cells only"),
         Component("corruption", "blank", "mmask_image.spark.blank:Blank", "pixels of hidden patches become 0"),
         Component("head", "spark", "mmask_image.spark.head:SparkHead", "fills every map, decodes them together"),
@@ -46,6 +45,7 @@ def mmask_components() -> tuple[Component, ...]:
             )
             for net, summary in _SPARK.items()
         ),
+        *CODES,
         Component("dataset", "emoji", "mmask_image.dataset:emoji", "1,852 labelled pictures of 64 px, in the wheel"),
         Component("decoder", "image", "mmask_image.decode:ImageDecoder", "crop, flip and resize of any picture"),
         Component("packer", "image", "mmask_image.pack:ImagePacker", "picture files, as they are or made smaller"),
