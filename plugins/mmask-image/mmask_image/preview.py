@@ -17,10 +17,10 @@ class MaePreview:
     """Each sample three times: original, hidden patches in grey, and the prediction in their place.
 
     samples: how many, ``across`` of them a line. tile: least side of a drawn picture in pixels; smaller
-    pictures are enlarged by whole numbers. Pictures are brought back to [0, 1] with the tokenizer's mean and std. With normalised
-    targets the model predicts neither a patch's mean nor its contrast: those of the truth are put back,
-    as the reference's visualisation does, and the picture says so. One channel is drawn grey; of more
-    than three, the first three.
+    pictures are enlarged by whole numbers. Pictures are brought back to [0, 1] with the tokenizer's mean
+    and std. With normalised targets the model predicts neither a patch's mean nor its contrast: those of
+    the truth are put back, as the reference's visualisation does, and the picture says so. One channel is
+    drawn grey; of more than three, the first three.
     """
 
     def __init__(self, *, samples: int = 8, tile: int = 128, across: int = 2) -> None:
@@ -80,8 +80,11 @@ def greyed(pictures: torch.Tensor, plan: MaskPlan) -> torch.Tensor:
     return torch.where(hidden[:, None], torch.full_like(pictures, _GREY / 255), pictures)
 
 
-def sheet(columns: dict[str, torch.Tensor], note: str, tile: int, across: int) -> np.ndarray:
-    """``across`` samples a line, each as its columns side by side; titles above, a footnote below."""
+def sheet(columns: dict[str, torch.Tensor], note: str, tile: int, across: int = 2) -> np.ndarray:
+    """``across`` samples a line, each as its columns side by side; titles above, a footnote below.
+
+    columns: title -> (B, C, H, W) in [0, 1]. -> (H, W, 3) uint8.
+    """
     from PIL import Image, ImageDraw
 
     drawn = {title: _rgb(pictures) for title, pictures in columns.items()}
@@ -90,8 +93,8 @@ def sheet(columns: dict[str, torch.Tensor], note: str, tile: int, across: int) -
     high, wide, across = high * times, wide * times, min(across, count)
     lines, block = -(-count // across), len(drawn) * (wide + _GAP) + _SPACE
     size = (across * block - _SPACE + _GAP, _TITLE + lines * (high + _GAP) + (_TITLE if note else _GAP))
-    sheet = Image.new("RGB", size, (_PAPER,) * 3)
-    draw = ImageDraw.Draw(sheet)
+    page = Image.new("RGB", size, (_PAPER,) * 3)
+    draw = ImageDraw.Draw(page)
     for column, (title, pictures) in enumerate(drawn.items()):
         for number, picture in enumerate(pictures):
             line, place = divmod(number, across)
@@ -99,9 +102,9 @@ def sheet(columns: dict[str, torch.Tensor], note: str, tile: int, across: int) -
             if line == 0:
                 draw.text((left, 2), title, fill=(_INK,) * 3)
             big = picture.repeat(times, 0).repeat(times, 1)
-            sheet.paste(Image.fromarray(big), (left, _TITLE + line * (high + _GAP)))
+            page.paste(Image.fromarray(big), (left, _TITLE + line * (high + _GAP)))
     draw.text((_GAP, size[1] - _TITLE + 2), note, fill=(_INK,) * 3)
-    return np.asarray(sheet).copy()
+    return np.asarray(page).copy()
 
 
 def _rgb(pictures: torch.Tensor) -> np.ndarray:
