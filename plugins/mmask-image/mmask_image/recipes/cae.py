@@ -15,6 +15,7 @@ from mmask.api import (
     OptimSection,
     Recipe,
     ScheduleSection,
+    Spec,
     ViewSection,
     use,
 )
@@ -58,21 +59,7 @@ def cae(
             ),
             "tokenizer": tokenizer or NetworkSection(use="dall-e", frozen=True),
         },
-        objectives={
-            # cross entropy, mean over every hidden place of the batch
-            "ids": ObjectiveSection(
-                network="regressor",
-                head=use("latent-decoder", depth=decoder_depth, heads=cross_heads, **shared),
-                target=use("codes", network="tokenizer", field="second"), loss=use("cross-entropy"),
-            ),
-            # 2 * squared error, mean over batch x hidden x channels, to the live encoder's latents of the
-            # hidden patches; after its first step the reference's copy shares the encoder's storage
-            "align": ObjectiveSection(
-                network="regressor", head=use("states"),
-                target=use("latents", network="encoder", view="hidden", through="regressor"),
-                loss=use("mse"), weight=align,
-            ),
-        },
+        objectives=_objectives(use("latent-decoder", depth=decoder_depth, heads=cross_heads, **shared), align),
         # 1.5e-3 at batch 2048 = 4 nodes x 8 x 64, not rescaled; the paper's text says betas (.9, .98), the code
         # leaves PyTorch's
         optim=OptimSection(lr=1.5e-3, betas=(0.9, 0.999), weight_decay=0.05, clip=3.0),
@@ -80,6 +67,23 @@ def cae(
         preview=use("codes"),
         profiles={"demo": demo or {}},
     )
+
+
+def _objectives(decoder: Spec, align: float) -> dict[str, ObjectiveSection]:
+    return {
+        # cross entropy, mean over every hidden place of the batch
+        "ids": ObjectiveSection(
+            network="regressor", head=decoder, target=use("codes", network="tokenizer", field="second"),
+            loss=use("cross-entropy"),
+        ),
+        # 2 * squared error, mean over batch x hidden x channels, to the live encoder's latents of the hidden
+        # patches; after its first step the reference's copy shares the encoder's storage
+        "align": ObjectiveSection(
+            network="regressor", head=use("states"),
+            target=use("latents", network="encoder", view="hidden", through="regressor"),
+            loss=use("mse"), weight=align,
+        ),
+    }
 
 
 # Two cores, 64 px, 8 x 8 = 64 patches of which 32 are hidden, codes of the shipped tokenizer of 32 px pictures.
