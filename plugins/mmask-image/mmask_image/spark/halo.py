@@ -29,11 +29,7 @@ class Halo(torch.autograd.Function):
     """
 
     @staticmethod
-<<<<<<< HEAD
-    def forward(  # autograd passes by position
-=======
     def forward(
->>>>>>> spark
         ctx: Any, tiles: Tensor, near: Tensor, low: int, high: int, value: float
     ) -> Tensor:
         """See `halo`."""

@@ -49,11 +49,7 @@ class TakeEdges(torch.autograd.Function):
     """Subtract four lines from the edges of a map, in place, without a copy of it in either direction."""
 
     @staticmethod
-<<<<<<< HEAD
-    def forward(  # autograd passes by position
-=======
     def forward(
->>>>>>> spark
         ctx: Any, x: Tensor, top: Tensor, bottom: Tensor, left: Tensor, right: Tensor
     ) -> Tensor:
         """x: (B, C, H, W), top and bottom: (B, C, 1, W), left and right: (B, C, H, 1)."""
