@@ -50,8 +50,7 @@ class Decoder(Protocol):
 class Tokenizer(Protocol):
     """Cuts a batch into tokens. A module when it learns (a convolutional front end).
 
-    It may also offer ``example(count) -> {field: tensor}``, a batch's fields drawn from torch's generator, on
-    which exports are compared; without it samples of the run's data are read.
+    May also offer ``example(count) -> {field: tensor}``: random fields, on which exports are compared.
     """
 
     def layout(self, batch: Batch) -> Layout:
@@ -270,12 +269,11 @@ class WeightsFormat(Protocol):
 class Exporter(Protocol):
     """Writes the exported network in another library's form, such that it can be compared there.
 
-    ``mmask export`` writes into an empty folder, runs the returned snippet there in a fresh process, and hands
-    the names that the snippet defined to ``theirs``; nothing is kept unless both sides agree.
+    ``mmask export`` calls ``write``, runs the snippet it returns inside the folder, in a fresh process, and hands
+    the names that the snippet defined to ``theirs``. Nothing is kept unless both sides agree.
 
-    needs: modules that must be installed. extra: what ``pip install`` gets them (may be empty).
-    dtype: ``float32`` or ``float64``, in which both sides are run. tolerance: the largest difference allowed,
-    relative to the largest magnitude of an output.
+    needs: modules that must be installed; extra: what pip installs to get them. dtype: ``float32`` or ``float64``,
+    in which both sides are run. tolerance: the largest difference, relative to an output's largest magnitude.
     """
 
     needs: Sequence[str]
@@ -284,18 +282,17 @@ class Exporter(Protocol):
     tolerance: float
 
     def write(self, model: Any, recipe: Any, folder: Path) -> str:
-        """Write the files. -> Python that loads them when it is run inside ``folder``, and shows their use.
-        Raises `mmask.errors.ExportError` for a network that the form cannot hold."""
+        """-> Python that loads the files. Raises ExportError for a network that the form cannot hold."""
         ...
 
     def inputs(self, model: Any, batch: Batch) -> Mapping[str, torch.Tensor]:
-        """What both sides are run on, from an example batch of the run."""
+        """What both sides are run on, from an example batch."""
         ...
 
     def ours(self, model: Any, inputs: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
-        """The outputs to compare, of the run's `MaskedModel`."""
+        """The outputs of the run's `MaskedModel`."""
         ...
 
     def theirs(self, loaded: Mapping[str, Any], inputs: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
-        """The same outputs, of what the snippet loaded: ``loaded`` holds its names."""
+        """The same outputs of what the snippet loaded."""
         ...
