@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mmask.types import (
         Batch,
         Encoded,
+        Labelled,
         Layout,
         Losses,
         MaskPlan,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
         Target,
         Term,
         Tokens,
+        Verdict,
         View,
     )
 
@@ -295,4 +297,40 @@ class Exporter(Protocol):
 
     def theirs(self, loaded: Mapping[str, Any], inputs: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
         """The same outputs of what the snippet loaded."""
+        ...
+
+
+class Subject(Protocol):
+    """The encoder under evaluation and its stored samples, for evaluators that want the network itself.
+
+    width: channels of its features. device: where it is to run.
+    """
+
+    width: int
+    device: torch.device
+
+    def network(self, **options: Any) -> torch.nn.Module:
+        """A fresh copy with the arm's weights, in evaluation mode; ``module(batch)`` -> (B, width) features
+        with gradients. ``options`` replace the encoder's own in the recipe (``drop_path=0.1``)."""
+        ...
+
+    def train(self, rows: torch.Tensor, *, batch: int, epochs: int, seed: int) -> Iterator[Batch]:
+        """Shuffled and augmented batches on the device, class indices under ``label``, epoch after epoch."""
+        ...
+
+    def stored(self, rows: torch.Tensor, *, batch: int) -> Iterator[Batch]:
+        """The samples once, in the order of ``rows``, as evaluation sees them."""
+        ...
+
+
+@runtime_checkable
+class Evaluator(Protocol):
+    """Judges features, or a network, on labelled samples. ``wants`` says what `Labelled` must hold: ``pooled``
+    features, the states of all ``places``, or the ``network`` itself."""
+
+    wants: str
+
+    def __call__(self, fit: Labelled, test: Labelled, *, seed: int) -> Verdict:
+        """Learn from ``fit``, predict ``test``. ``seed`` decides every random draw. Labels of ``test`` must
+        not be used: what is tuned is tuned on a part of ``fit``."""
         ...

@@ -25,6 +25,7 @@ TABLE = {
     "embed": ("mmask.cli.embed:command", "Write encoder features of a data set."),
     "export": ("mmask.cli.export:command", "A run's encoder in another library's form, compared there."),
     "import": ("mmask.cli.bring:command", "Another codebase's checkpoint as a run."),
+    "eval": ("mmask.cli.eval:command", "Judge an encoder on labelled shards: knn, linear, attentive, finetune."),
     "report": ("mmask.cli.report:command", "Write the report of a run again."),
     "verify-resume": ("mmask.cli.verify:command", "Prove that a run continues where it stopped."),
     "bench": ("mmask.cli.bench:command", "Measure a recipe's speed and memory on this machine."),

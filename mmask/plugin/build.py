@@ -22,6 +22,7 @@ PROTOCOLS: Mapping[str, tuple[type, ...]] = {
     "head": (protocols.Head,),
     "loss": (protocols.Loss,),
     "objective": (protocols.Objective,),
+    "evaluator": (protocols.Evaluator,),
     "weights": (protocols.WeightsFormat,),
     "packer": (protocols.Packer,),
     "preview": (protocols.Preview,),

@@ -25,7 +25,8 @@ DONE, STOPPED, PREEMPTED = "done", "stopped", "preempted"
 class Loop:
     """A run's steps from ``done`` on.
 
-    save: writes a checkpoint of the steps done. validate, draw: a validation loss and a health picture.
+    save: writes a checkpoint of the steps done. validate, draw: a validation loss and a health picture. probe: numbers
+    of the features at a health point.
     stamps: the chain of `mmask.train.stamp` over all steps done. trail: the file of every step's stamp.
     """
 
@@ -39,6 +40,7 @@ class Loop:
     save: Callable[[], None]
     validate: Callable[[], dict[str, float]]
     draw: Callable[[int], None]
+    probe: Callable[[int], dict[str, float]]
     trail: StampFile
     done: int = 0
     stamps: int = START
@@ -73,6 +75,8 @@ class Loop:
             row = self._row(plans, outcome, lr, rate, wait)
             if cadence.validates(done):
                 row |= self.validate()
+            if cadence.probes(done):
+                row |= self.probe(done)
             self.trail.flush()
             self.book.row(row)
             self._clock.restart(done)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mmask.api import Component, hookimpl
+from mmask_image.claims import CODES
 
 _MAE = {
     "tiny": "masked autoencoder, ViT-Ti/16",
@@ -51,6 +52,7 @@ def mmask_components() -> tuple[Component, ...]:
             )
             for net, summary in _SPARK.items()
         ),
+        *CODES,
         Component("dataset", "emoji", "mmask_image.dataset:emoji", "1,852 labelled pictures of 64 px, in the wheel"),
         Component("decoder", "image", "mmask_image.decode:ImageDecoder", "crop, flip and resize of any picture"),
         Component("packer", "image", "mmask_image.pack:ImagePacker", "picture files, as they are or made smaller"),

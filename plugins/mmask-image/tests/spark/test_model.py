@@ -164,9 +164,9 @@ def test_torchvisions_networks_work_the_same(name, build, pictures):
 def test_what_does_not_fit_is_refused_with_its_place(build, batch):
     with pytest.raises(RecipeError, match="cell of resnet18 is 8x8"):
         build(spark("", "", beta2=0.95, drop_path=0.0, image_size=32, cell=16, width=16, **SMALL["bn"]))
+    recipe = small("bn")
+    recipe.objectives["pixels"].head = use("spark", width=20, norm="bn")
     with pytest.raises(RecipeError, match="cannot be halved 3 times"):
-        recipe = small("bn")
-        recipe.objectives["pixels"].head = use("spark", width=20, norm="bn")
         build(recipe)
     with pytest.raises(RecipeError, match="timm has no model 'resnet5O'"):
         build(small("bn", net="resnet5O"))
