@@ -156,7 +156,7 @@ def pack_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor
 
 
 def _is_plain(value: Any) -> bool:
-    return isinstance(value, bool | int | float | str) or isinstance(value, torch.Tensor) and value.ndim == 0
+    return isinstance(value, bool | int | float | str) or (isinstance(value, torch.Tensor) and value.ndim == 0)
 
 
 def _plain(value: Any) -> Any:
