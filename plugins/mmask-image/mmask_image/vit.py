@@ -139,7 +139,7 @@ class VisionEncoder(VisionTransformer):
             self.image_size, self.patch, self.in_chans, self.width, len(self.blocks), block.attn.num_heads,
             block.mlp.fc1.out_features, block.attn.qkv.bias is not None, self.norm.eps,
         )
-        return vit_dense(self, sizes, pool=self.pool)
+        return vit_dense(self, sizes, pool=self.pooling)
 
     def _taps(self, taps: Sequence[str]) -> dict[int, list[str]]:
         names = {f"block.{i}": i % len(self.blocks) for i in range(-len(self.blocks), len(self.blocks))}
