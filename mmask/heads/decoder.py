@@ -51,7 +51,8 @@ class TransformerDecoder(nn.Module):
         self.mask_token = nn.Parameter(torch.empty(1, 1, width))
         self.register_buffer("positions", sincos(width, self.grid, prefix=self.prefix)[None])
         self.blocks = nn.ModuleList(
-            Block(width, heads, mlp_ratio, qkv_bias=qkv_bias, norm_layer=norm) for _ in range(depth)
+            Block(width, heads, mlp_ratio, qkv_bias=qkv_bias, norm_layer=norm)  # type: ignore[arg-type]  # timm calls it
+            for _ in range(depth)
         )
         self.norm = norm(width)
         self.pred = nn.Linear(width, target.dim)

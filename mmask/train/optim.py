@@ -129,7 +129,7 @@ def pack_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor
 
     Raises RecipeError for an optimizer whose state is neither.
     """
-    names: list[str] = optimizer.mmask_names  # type: ignore[attr-defined]
+    names: list[str] = optimizer.mmask_names  # type: ignore[attr-defined]  # see make_optimizer
     tensors: dict[str, torch.Tensor] = {}
     plain: dict[str, Any] = {}
     state = optimizer.state_dict()
@@ -168,7 +168,7 @@ def unpack_state(
     optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor], saved: dict[str, Any]
 ) -> None:
     """The inverse of `pack_state`, into an optimizer of the same parameters."""
-    index = {name: i for i, name in enumerate(optimizer.mmask_names)}  # type: ignore[attr-defined]
+    index = {name: i for i, name in enumerate(optimizer.mmask_names)}  # type: ignore[attr-defined]  # see make_optimizer
     state: dict[int, dict[str, Any]] = {}
     groups = optimizer.state_dict()["param_groups"]
     for label, value in [*tensors.items(), *saved["state"].items()]:

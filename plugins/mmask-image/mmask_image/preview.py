@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 
-from mmask.api import Batch, MaskedModel, MaskedObjective, MaskPlan, RecipeError
+from mmask.api import Batch, MaskedModel, MaskedObjective, MaskPlan, RecipeError, Target
 
 _GREY, _PAPER, _INK = 128, 255, 40
 _TITLE, _GAP, _SPACE = 16, 4, 24
+
+
+@runtime_checkable
+class Drawable(Protocol):
+    """What this preview needs of a tokenizer: its values drawn."""
+
+    def pixels(self, values: torch.Tensor) -> torch.Tensor:
+        """(B, N, D) values -> (B, C, H, W) in [0, 1]."""
+        ...
+
+
+@runtime_checkable
+class Restorable(Protocol):
+    """What this preview needs of a target: predictions brought back to the tokenizer's values."""
+
+    normalise: bool
+
+    def restore(self, value: torch.Tensor, target: Target) -> torch.Tensor:
+        """(S, D) predictions -> (S, D) on the scale of the tokens."""
+        ...
 
 
 class MaePreview:
@@ -48,10 +68,12 @@ def _columns(
 ) -> tuple[dict[str, torch.Tensor], str]:
     """Column title -> (B, C, H, W) pictures in [0, 1], and a footnote."""
     scene = model.scene(batch, plans)
-    objective = _objective(model)
+    objective, maker = _objective(model)
     plan = scene.plan(objective.plan or "mask", objective.stream)
     stream = objective.stream or next(iter(model.tokenizers))
     tokenizer, clean = model.tokenizers[stream], scene.view("clean").tokens[stream].values
+    if not isinstance(tokenizer, Drawable) or clean is None:
+        raise RecipeError(f"preview 'mae' draws values as pixels; the tokenizer of stream '{stream}' has none")
     original = tokenizer.pixels(clean).float().cpu()
     columns = {"original": original, "hidden": greyed(original, plan)}
     if not predict:
@@ -60,17 +82,17 @@ def _columns(
     target = objective.target(scene, prediction.scored)
     filled = clean.flatten(0, 1).clone()
     index = prediction.scored.index
-    value = objective.target.restore(prediction.value, target).to(filled.dtype)
+    value = maker.restore(prediction.value, target).to(filled.dtype)
     filled = value if index is None else filled.index_copy(0, index.to(filled.device), value)
     columns["reconstructed"] = tokenizer.pixels(filled.view_as(clean)).float().cpu()
-    normalised = objective.target.normalise
-    return columns, "each patch's own mean and deviation put back" if normalised else ""
+    return columns, "each patch's own mean and deviation put back" if maker.normalise else ""
 
 
-def _objective(model: MaskedModel) -> MaskedObjective:
+def _objective(model: MaskedModel) -> tuple[MaskedObjective, Restorable]:
+    """The first objective that predicts what can be drawn, and its target."""
     for objective in model.objectives.values():
-        if isinstance(objective, MaskedObjective) and hasattr(objective.target, "restore"):
-            return objective
+        if isinstance(objective, MaskedObjective) and isinstance(objective.target, Restorable):
+            return objective, objective.target
     raise RecipeError("preview 'mae' draws predictions of pixels; no objective has such a target")
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmask.api import use
+from mmask.api import RecipeError, use
 from mmask_image.preview import MaePreview
 from mmask_image.recipes.mae import mae
 
@@ -48,6 +48,18 @@ def test_a_perfect_prediction_restores_the_picture(normalise, build, pictures, m
     monkeypatch.setattr(objective, "predict", perfect)
     sheet = MaePreview(tile=16, across=1)(model, batch).astype(int)
     assert np.abs(sheet[16:32, 76:108] - sheet[16:32, 4:36]).max() <= 1
+
+
+def test_a_tokenizer_that_draws_nothing_is_refused(build, pictures):
+    model, batch = build(small(3)), pictures(2, 3, 16, 32, torch.uint8)
+    whole = model.tokenizers["image"]
+
+    class Blind:
+        layout, __call__ = staticmethod(whole.layout), staticmethod(whole.__call__)
+
+    model.tokenizers["image"] = Blind()
+    with pytest.raises(RecipeError, match="stream 'image'"):
+        MaePreview()(model, batch)
 
 
 def test_a_plan_is_drawn_without_running_the_model(build, pictures, monkeypatch):
