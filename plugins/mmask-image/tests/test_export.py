@@ -105,7 +105,7 @@ assert torch.equal(classes.forward_features(image), model.forward_features(image
 settings = timm.data.resolve_model_data_config(model)
 print(settings["mean"], settings["input_size"])
 with torch.inference_mode():
-    save_file({"image": image, "pooled": model(image)}, "pooled.st")
+    save_file({"image": image, "pooled": model(image).contiguous()}, "pooled.st")
 """
     assert python(code, tmp_path / "timm").split("\n")[0] == "[0.485, 0.456, 0.406] (3, 32, 32)"
     got = load_file(tmp_path / "timm" / "pooled.st")
