@@ -76,6 +76,7 @@ def _config(dense: Dense, tokenizer: Any) -> dict[str, Any]:
         "architecture": dense.name,
         "num_classes": 0,
         "num_features": int(dense.module.num_features),
+        **({"global_pool": dense.args["global_pool"]} if "global_pool" in dense.args else {}),
         "model_args": {"num_classes": 0, **dense.args},
         "pretrained_cfg": {
             "input_size": [tokenizer.in_chans, *tokenizer.image_size],
