@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from mmask.api import Encoded, PlanError, RecipeError, Tokens, View, did_you_mean, key_bias
 from mmask_image.beit_block import initialise, row_sincos, run_beit_block, truncated
+from mmask_image.export.dense import Dense
 
 
 class BeitEncoder(Beit):
@@ -80,6 +81,20 @@ class BeitEncoder(Beit):
         truncated(self.cls_token)
         if self.mask_token is not None:
             truncated(self.mask_token)
+
+    def dense(self) -> Dense:
+        """The same network, without the mask token, as timm makes it; what exporters start from."""
+        block, embed = self.blocks[0], self.patch_embed
+        args = {
+            "img_size": list(embed.img_size), "patch_size": list(embed.patch_size),
+            "in_chans": embed.proj.in_channels, "embed_dim": self.width, "depth": len(self.blocks),
+            "num_heads": block.attn.num_heads, "mlp_ratio": block.mlp.fc1.out_features / self.width,
+            "qkv_bias": block.attn.q_bias is not None, "init_values": None if block.gamma_1 is None else 0.1,
+            "use_abs_pos_emb": self.pos_embed is not None, "use_rel_pos_bias": False,
+            "use_shared_rel_pos_bias": self.pos_embed is None, "global_pool": "token",
+        }
+        weights = {name: value for name, value in self.state_dict().items() if name != "mask_token"}
+        return Dense("timm", "beit_base_patch16_224", args, weights, self, self.forward_features)
 
     def embed(self, values: Tensor) -> Tensor:
         """The patch convolution of some patches, as one matrix product. (B, K, p·p·C) -> (B, K, width)."""

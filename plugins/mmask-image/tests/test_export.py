@@ -22,6 +22,7 @@ from mmask.plugin.host import Host
 from mmask.recipe.resolve import resolve
 from mmask.train.build import build_model
 from mmask.train.revive import load_model
+from mmask_image.cae_weights import CaeWeights
 from mmask_image.export.dense import dense_of
 from mmask_image.export.pictures import encode
 from mmask_image.recipes.mae import mae, mae_vit_b
@@ -104,7 +105,7 @@ assert torch.equal(classes.forward_features(image), model.forward_features(image
 settings = timm.data.resolve_model_data_config(model)
 print(settings["mean"], settings["input_size"])
 with torch.inference_mode():
-    save_file({"image": image, "pooled": model(image)}, "pooled.st")
+    save_file({"image": image, "pooled": model(image).contiguous()}, "pooled.st")
 """
     assert python(code, tmp_path / "timm").split("\n")[0] == "[0.485, 0.456, 0.406] (3, 32, 32)"
     got = load_file(tmp_path / "timm" / "pooled.st")
@@ -254,3 +255,9 @@ def test_a_convnet_comes_back_as_the_dense_network_it_is(recipe, form, changes, 
     others = {"timm": "hf", "torchvision": "timm", "onnx": "torchvision"}
     with pytest.raises(ExportError, match=r"use --format"):
         export(run, host, Wanted(others[form], tmp_path / "other"))
+
+
+def test_an_official_cae_becomes_a_run_whose_encoder_timm_loads(host, tmp_path):
+    run = fresh(tmp_path, host, recipe="cae-vit-tiny", form=CaeWeights, tiny=(), networks__encoder__depth="2")
+    made = export(run, host, Wanted("timm", tmp_path / "out"))
+    assert made.differences[0].shape[2] == 192 and made.differences[0].relative < 1e-9
