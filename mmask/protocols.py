@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mmask.types import (
         Batch,
         Encoded,
+        Labelled,
         Layout,
         Losses,
         MaskPlan,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
         Target,
         Term,
         Tokens,
+        Verdict,
         View,
     )
 
@@ -48,7 +50,11 @@ class Decoder(Protocol):
 
 @runtime_checkable
 class Tokenizer(Protocol):
-    """Cuts a batch into tokens. A module when it learns (a convolutional front end)."""
+    """Cuts a batch into tokens. A module when it learns (a convolutional front end).
+
+    It may also offer ``example(count) -> {field: tensor}``, a batch's fields drawn from torch's generator, on
+    which exports are compared; without it samples of the run's data are read.
+    """
 
     def layout(self, batch: Batch) -> Layout:
         """Where the tokens will lie, from shapes and lengths alone."""
@@ -259,4 +265,75 @@ class WeightsFormat(Protocol):
 
     def load(self, model: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> Iterator[str]:
         """Copy into a model; yields a line for everything missing, unexpected or resized."""
+        ...
+
+
+@runtime_checkable
+class Exporter(Protocol):
+    """Writes the exported network in another library's form, such that it can be compared there.
+
+    ``mmask export`` writes into an empty folder, runs the returned snippet there in a fresh process, and hands
+    the names that the snippet defined to ``theirs``; nothing is kept unless both sides agree.
+
+    needs: modules that must be installed. extra: what ``pip install`` gets them (may be empty).
+    dtype: ``float32`` or ``float64``, in which both sides are run. tolerance: the largest difference allowed,
+    relative to the largest magnitude of an output.
+    """
+
+    needs: Sequence[str]
+    extra: str
+    dtype: str
+    tolerance: float
+
+    def write(self, model: Any, recipe: Any, folder: Path) -> str:
+        """Write the files. -> Python that loads them when it is run inside ``folder``, and shows their use.
+        Raises `mmask.errors.ExportError` for a network that the form cannot hold."""
+        ...
+
+    def inputs(self, model: Any, batch: Batch) -> Mapping[str, torch.Tensor]:
+        """What both sides are run on, from an example batch of the run."""
+        ...
+
+    def ours(self, model: Any, inputs: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+        """The outputs to compare, of the run's `MaskedModel`."""
+        ...
+
+    def theirs(self, loaded: Mapping[str, Any], inputs: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+        """The same outputs, of what the snippet loaded: ``loaded`` holds its names."""
+        ...
+
+
+class Subject(Protocol):
+    """The encoder under evaluation and its stored samples, for evaluators that want the network itself.
+
+    width: channels of its features. device: where it is to run.
+    """
+
+    width: int
+    device: torch.device
+
+    def network(self, **options: Any) -> torch.nn.Module:
+        """A fresh copy with the arm's weights, in evaluation mode; ``module(batch)`` -> (B, width) features
+        with gradients. ``options`` replace the encoder's own in the recipe (``drop_path=0.1``)."""
+        ...
+
+    def train(self, rows: torch.Tensor, *, batch: int, epochs: int, seed: int) -> Iterator[Batch]:
+        """Shuffled and augmented batches on the device, class indices under ``label``, epoch after epoch."""
+        ...
+
+    def stored(self, rows: torch.Tensor, *, batch: int) -> Iterator[Batch]:
+        """The samples once, in the order of ``rows``, as evaluation sees them."""
+        ...
+
+
+@runtime_checkable
+class Evaluator(Protocol):
+    """Judges features, or a network, on labelled samples. ``wants`` says what `Labelled` must hold: ``pooled``
+    features, the states of all ``places``, or the ``network`` itself."""
+
+    wants: str
+
+    def __call__(self, fit: Labelled, test: Labelled, *, seed: int) -> Verdict:
+        """Learn from ``fit``, predict ``test``. ``seed`` decides every random draw. Labels of ``test`` must
+        not be used: what is tuned is tuned on a part of ``fit``."""
         ...

@@ -35,6 +35,9 @@ def command(
     from mmask.data.source import open_source
     from mmask.data.survey import survey
 
+    if preview is not None and out is None:
+        raise UsageError("--preview draws a contact sheet, which needs a place", hint="give --out PNG as well")
+
     source = open_source(urls[0] if len(urls) == 1 else f"{{{','.join(urls)}}}")
     seen = survey(source, look=samples, seed=seed)
     click.echo(f"{seen.samples:,} samples in {seen.shards} shards, {size_of(seen.total)} of parts")

@@ -32,7 +32,8 @@ def command(session: Session, run: Path, out: Path, data: tuple[str, ...], held_
 
     if data and held_out:
         raise UsageError("--data and --val exclude each other", hint="give the held-out shards with --data")
-    tensors = embed(run, session.host, Wanted(data=data, held_out=held_out, **options))
+    wanted = Wanted(data=data, held_out=held_out, **options)
+    tensors = embed(run, session.host, wanted, session.notify)
     about = {"run": str(run), "data": " ".join(data) or ("val" if held_out else "train"), "pool": str(options["pool"])}
     write_features(out, tensors, about)
     rows, width = tensors["features"].shape

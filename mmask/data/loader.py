@@ -96,6 +96,11 @@ class Loader:
         waited, self._wait = self._wait, 0.0
         return waited
 
+    @property
+    def faults(self) -> list[Fault]:
+        """What could not be read so far."""
+        return self._ledger.faults()
+
     def __len__(self) -> int:
         """Steps from the start to the end; only a loader that ends has a length."""
         if self._end is None:

@@ -105,5 +105,5 @@ class _Product(torch.autograd.Function):
 
 
 def _outer(grad: Tensor, x: Tensor) -> Tensor:
-    """gradᵀ x, (M, out) and (M, in) -> (out, in). oneDNN is the faster one where ``in`` is the longer side."""
+    """gradᵀ x, (M, out) and (M, in) -> (out, in). oneDNN is faster where ``in`` is the longer side."""
     return _onednn(grad.t(), x.t()) if x.shape[1] > grad.shape[1] else grad.t() @ x

@@ -62,6 +62,8 @@ def show(value: Any) -> str:
     if isinstance(value, str):
         return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
     if isinstance(value, Mapping):
+        if "url" in value:  # a source: what was left at its default is no news
+            value = {key: inner for key, inner in value.items() if inner not in ("", [], 1.0)}
         return "{" + ", ".join(f"{key} = {show(inner)}" for key, inner in value.items()) + "}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(show(inner) for inner in value) + "]"

@@ -126,8 +126,21 @@ def nearest(path: Path, values: Mapping[str, Any]) -> str:
     return ""
 
 
+def _mended(path: Path, depth: int, node: Any, values: Mapping[str, Any]) -> str:
+    """The path with its wrong part, one before the last, put right; empty when that is no key either."""
+    near = get_close_matches(path[depth], getattr(node, "model_fields", {}), n=1, cutoff=0.7)
+    if not near or depth == len(path) - 1:
+        return ""
+    mended = (*path[:depth], near[0], *path[depth + 1 :])
+    try:
+        check_key(mended, values)
+    except UnknownNameError:
+        return ""
+    return ".".join(mended)
+
+
 def _unknown(path: Path, depth: int, node: Any, values: Mapping[str, Any]) -> typing.NoReturn:
-    whole, near = ".".join(path), nearest(path, values)
+    whole, near = ".".join(path), _mended(path, depth, node, values) or nearest(path, values)
     known = [name for name in getattr(node, "model_fields", {})]
     inside = ".".join(path[:depth]) or "a recipe"
     raise UnknownNameError(

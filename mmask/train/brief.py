@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from mmask.recipe.describe import show
 from mmask.recipe.resolve import Resolved
 from mmask.train.model import MaskedModel
 from mmask.train.precision import Precision
@@ -71,5 +72,5 @@ def _leaves(value: object, path: str = "") -> Iterator[tuple[str, object]]:
 
 
 def _text(value: object) -> str:
-    text = f"{value:g}" if isinstance(value, float) else str(value)
+    text = show(value)
     return text if len(text) <= 48 else text[:47] + "…"

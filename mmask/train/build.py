@@ -11,6 +11,7 @@ from mmask.errors import RecipeError
 from mmask.protocols import Objective
 from mmask.recipe.schema import NetworkSection, ObjectiveSection, Recipe, Spec, ViewSection
 from mmask.train.model import MaskedModel, PlanMaker, ViewMaker
+from mmask.train.names import check_names
 from mmask.train.objective import MaskedObjective
 from mmask.train.program import Program, Task
 
@@ -27,7 +28,7 @@ class Builder(Protocol):
 
 def build_model(recipe: Recipe, host: Builder) -> MaskedModel:
     """The model of a recipe, initialised under the caller's random state."""
-    _check_names(recipe)
+    check_names(recipe)
     tokenizers = {n: host.build("tokenizer", s, where=f"tokenize.{n}") for n, s in recipe.tokenize.items()}
     networks: dict[str, nn.Module] = {}
     for name, section in recipe.networks.items():
@@ -50,15 +51,8 @@ def build_model(recipe: Recipe, host: Builder) -> MaskedModel:
         frozen=frozenset(name for name, section in recipe.networks.items() if section.frozen),
         emas=emas,
         program=_program(recipe),
+        group=recipe.data.group,
     )
-
-
-def _check_names(recipe: Recipe) -> None:
-    """torch keeps networks and objectives as attributes, so names such as ``values`` or ``a.b`` are taken."""
-    for section, table in (("networks", recipe.networks), ("objectives", recipe.objectives)):
-        for name in table:
-            if not name or "." in name or hasattr(nn.ModuleDict, name):
-                raise RecipeError(f"{section}.{name}: torch keeps this name for itself", hint="choose another")
 
 
 def build_planner(recipe: Recipe, host: Builder) -> MaskedModel:

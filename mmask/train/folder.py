@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import math
@@ -9,13 +10,17 @@ import os
 import platform
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from mmask.errors import UsageError
+from mmask.errors import CheckpointError, UsageError
+
+_STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +104,21 @@ class RunFolder:
             return list(json.loads((self.path / "env.json").read_text(encoding="utf-8")).get("starts", []))
         except (OSError, ValueError):
             return []
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """A run that cannot write in its folder (a full disk, a folder taken away) ends with a CheckpointError."""
+    try:
+        yield
+    except OSError as error:
+        here = error.filename is not None and Path(os.fsdecode(error.filename)).is_relative_to(folder)
+        if not here and error.errno not in _STORAGE:
+            raise
+        raise CheckpointError(
+            f"{error.filename or folder} cannot be written: {error.strerror}",
+            hint="make room, then run the same command: it goes on from the last checkpoint that is whole",
+        ) from error
 
 
 def cut_ledger(path: Path, position: int) -> None:

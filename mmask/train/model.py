@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import lcm
@@ -48,6 +48,7 @@ class MaskedModel(nn.Module):
 
     emas: network name -> (the network it averages, decay); such networks start as copies and are frozen.
     program: which objectives a training step learns from; in evaluation mode every objective is computed.
+    group: consecutive samples that belong together, whatever the objectives say (``data.group``).
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class MaskedModel(nn.Module):
         frozen: frozenset[str] = frozenset(),
         emas: Mapping[str, tuple[str, float]] | None = None,
         program: Program | None = None,
+        group: int = 1,
     ) -> None:
         super().__init__()
         self.tokenizers = dict(tokenizers)
@@ -72,6 +74,7 @@ class MaskedModel(nn.Module):
         self.objectives = nn.ModuleDict(objectives)  # type: ignore[arg-type]  # objectives hold their heads
         self.corruptions = _modules({name: made.corrupt for name, made in views.items()})
         self.emas, self.program = dict(emas or {}), program or Program()
+        self._group = group
         self.seed, self.exports, self.frozen = seed, exports, frozen | frozenset(self.emas)
         self.program.check(list(self.objectives))
         for name, (source, _) in self.emas.items():
@@ -100,8 +103,9 @@ class MaskedModel(nn.Module):
 
     @property
     def group(self) -> int:
-        """Consecutive samples that no objective allows to be parted."""
-        return lcm(*(getattr(o, "group", 1) for o in self.objectives.values() if o.coupling == "group"))
+        """Consecutive samples that neither the data nor an objective allows to be parted."""
+        coupled = (getattr(o, "group", 1) for o in self.objectives.values() if o.coupling == "group")
+        return lcm(self._group, *coupled)
 
     def check_split(self, batch: int, *, ranks: int = 1, accumulate: int = 1) -> None:
         """Raise RecipeError when a step of ``batch`` samples may not be cut over ranks and micro-batches."""
@@ -163,10 +167,15 @@ class MaskedModel(nn.Module):
                 raise PlanError(f"this model needs plans by name: {sorted(self.maskers)}")
             plans = {next(iter(self.maskers)): plans}
         full: dict[str, Mapping[str, MaskPlan]] = {}
-        for name, plan in plans.items():
+        layouts = self.layouts(batch)
+        for name, plan in _named(plans):
+            if name not in self.maskers:
+                near = did_you_mean(name, self.maskers)
+                raise PlanError(f"no plan '{name}'{near}; this model draws {sorted(self.maskers)}")
             streams = self.maskers[name].streams
-            full[name] = {streams[0]: plan} if isinstance(plan, MaskPlan) else plan
-        return BatchPlans(batch, self.layouts(batch), full, step)
+            full[name] = {streams[0]: plan} if isinstance(plan, MaskPlan) else dict(_named(plan))
+            _check_given(name, full[name], layouts)
+        return BatchPlans(batch, layouts, full, step)
 
     def denominators(self, plans: BatchPlans) -> dict[str, float]:
         """Term name -> the count this batch contributes, before any forward pass; active objectives only."""
@@ -214,6 +223,31 @@ def _merge(into: dict[str, Any], terms: Mapping[str, Any], objective: str) -> No
         if term in into:
             raise RecipeError(f"objective '{objective}' names a loss term '{term}', which another one has")
         into[term] = value
+
+
+def _named(plans: Any) -> Iterable[tuple[str, Any]]:
+    if not isinstance(plans, Mapping):
+        raise PlanError(
+            f"plans are {type(plans).__name__}",
+            hint="give a MaskPlan, {name: MaskPlan}, or what model.draw(batch) made",
+        )
+    return plans.items()
+
+
+def _check_given(name: str, plans: Mapping[str, Any], layouts: Mapping[str, Layout]) -> None:
+    """A caller's plans are over the layouts of the batch they come with."""
+    for stream, plan in plans.items():
+        if stream not in layouts:
+            raise PlanError(f"plan '{name}' is for stream '{stream}'; there are {sorted(layouts)}")
+        if not isinstance(plan, MaskPlan):
+            what = f"plan '{name}' of '{stream}' is {type(plan).__name__}"
+            raise PlanError(what, hint="make it with MaskPlan.of_hidden")
+        layout, own = layouts[stream], plan.layout
+        if (own.batch, own.length) != (layout.batch, layout.length):
+            raise PlanError(
+                f"plan '{name}' is for {own.batch} samples of {own.length} places; "
+                f"the batch has {layout.batch} of {layout.length}"
+            )
 
 
 def _draw(

@@ -66,7 +66,8 @@ class StreamReader:
         stream = self.kept or self.stream
         loader = self._loader(
             stream, batch_size=batch, rank=ranks.rank, world=ranks.world, workers=0, evaluate=True,
-            limit=limit, fault_budget=self.section.fault_budget, ledger=None,
+            limit=limit, group=1 if batch % (self.group * ranks.world) else self.group,
+            fault_budget=self.section.fault_budget, ledger=None,
         )
         try:
             yield from loader

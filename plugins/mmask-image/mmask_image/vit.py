@@ -23,6 +23,7 @@ from mmask.api import (
     run_block,
     sincos,
 )
+from mmask_image.export.dense import Dense, VitSizes, vit_dense
 
 
 class VisionEncoder(VisionTransformer):
@@ -56,6 +57,8 @@ class VisionEncoder(VisionTransformer):
         )
         self.grid, self.fast = tuple(tokenizer.grid), fast
         self.pooling = pool  # ``pool`` is a method of timm's class
+        self.image_size, self.patch = tuple(tokenizer.image_size), tuple(tokenizer.patch)
+        self.in_chans = int(tokenizer.in_chans)
         self.pos_embed.requires_grad_(False)
         self.reset_parameters()
 
@@ -79,7 +82,8 @@ class VisionEncoder(VisionTransformer):
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
 
     def embed(self, values: Tensor) -> Tensor:
         """The patch convolution of some patches, as one matrix product. (B, K, p·p·C) -> (B, K, width)."""
@@ -127,6 +131,15 @@ class VisionEncoder(VisionTransformer):
         x = self.norm(x)
         pooled = None if self.training else self._pooled(x, layout.valid)
         return Encoded(layout, x, self.prefix, pooled, found)
+
+    def dense(self) -> Dense:
+        """The same network as timm makes it; what exporters start from."""
+        block = self.blocks[0]
+        sizes = VitSizes(
+            self.image_size, self.patch, self.in_chans, self.width, len(self.blocks), block.attn.num_heads,
+            block.mlp.fc1.out_features, block.attn.qkv.bias is not None, self.norm.eps,
+        )
+        return vit_dense(self, sizes, pool=self.pooling)
 
     def _taps(self, taps: Sequence[str]) -> dict[int, list[str]]:
         names = {f"block.{i}": i % len(self.blocks) for i in range(-len(self.blocks), len(self.blocks))}

@@ -49,6 +49,7 @@ def test_existing_keys_and_options_of_components_pass(key):
     ("data.batchsize", "data.batch_size"), ("schedule.epoch", "schedule.epochs"), ("train.see", "train.seed"),
     ("views.masked.corupt", "views.masked.corrupt"), ("objectives.vectors.weigth", "objectives.vectors.weight"),
     ("optim.lr.x", "optim.lr"), ("ratio", "mask.ratio"),
+    ("objectives.vectors.targett.use", "objectives.vectors.target.use"), ("opitm.clip", "optim.clip"),
 ])
 def test_an_unknown_key_names_the_nearest_in_full(key, near):
     with pytest.raises(UnknownNameError) as caught:
