@@ -309,8 +309,15 @@ class Subject(Protocol):
     width: channels of its features. device: where it is to run.
     """
 
-    width: int
-    device: torch.device
+    @property
+    def width(self) -> int:
+        """Channels of its features."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is to run."""
+        ...
 
     def network(self, **options: Any) -> torch.nn.Module:
         """A fresh copy with the arm's weights, in evaluation mode; ``module(batch)`` -> (B, width) features
