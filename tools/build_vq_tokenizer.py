@@ -1,8 +1,8 @@
 """Train the discrete tokenizer that the image plugin ships, and put it into the plugin.
 
-    python tools/build_vq_tokenizer.py [--steps 600]
+    python tools/build_vq_tokenizer.py [--steps 300]
 
-Trains `vq-tiny` on the plugin's sample shards (about five minutes on two cores) and keeps the network alone:
+Trains `vq-tiny` on the plugin's sample shards (about three minutes on two cores) and keeps the network alone:
 convolutions and codes, without the decoder and the optimizer. The file's metadata says how it was made.
 """
 
@@ -24,7 +24,7 @@ START = "networks.tokenizer."
 def main() -> None:
     """Train, cut out, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--out", type=Path, default=TARGET)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

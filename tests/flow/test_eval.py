@@ -194,7 +194,7 @@ def test_compare_has_a_row_for_each_run_and_each_floor(mmask, run, shards, tmp_p
     arms = [one["arm"] for one in told(out)]
     assert arms == ["plain", "plain", *["plain, random initialisation"] * 2, "plain, input"]
     assert all(one["options"] == {"k": 5} for one in told(out))
-    trained, again, random, *_ = (one["summary"]["top1"]["mean"] for one in told(out))
+    trained, again, *_ = (one["summary"]["top1"]["mean"] for one in told(out))
     assert trained == again
     assert [line.split("  ")[0] for line in capsys.readouterr().out.splitlines()[1:6]] == arms
 

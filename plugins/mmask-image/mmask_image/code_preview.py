@@ -15,15 +15,16 @@ _HIT, _MISS = (0.13, 0.62, 0.35), (0.80, 0.25, 0.25)
 
 
 class CodePreview:
-    """A row for each sample: original, hidden patches in grey, and the codes that were predicted there.
+    """For each sample: original, hidden patches in grey, and the codes that were predicted there.
 
     A hidden patch is green where the likeliest code is the true one and red where not, brighter the larger the
     probability of the true code. For a recipe that trains a tokenizer, which hides nothing: original, and the
-    picture that its codes give back. samples: rows. tile: least side of a drawn picture in pixels.
+    picture that its codes give back. samples: how many. tile: least side of a drawn picture in pixels. across:
+    samples a line.
     """
 
-    def __init__(self, *, samples: int = 8, tile: int = 128) -> None:
-        self.samples, self.tile = samples, tile
+    def __init__(self, *, samples: int = 8, tile: int = 128, across: int = 2) -> None:
+        self.samples, self.tile, self.across = samples, tile, across
 
     def __call__(
         self, model: MaskedModel, batch: Batch, *, plans: Any = None, predict: bool = True
@@ -39,7 +40,7 @@ class CodePreview:
                 columns, note = _columns(model, model.scene(batch, full), predict)
         finally:
             model.train(was)
-        return sheet(columns, note, self.tile)
+        return sheet(columns, note, self.tile, self.across)
 
 
 def _columns(model: MaskedModel, scene: Any, predict: bool) -> tuple[dict[str, Tensor], str]:

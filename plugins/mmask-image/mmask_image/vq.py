@@ -54,11 +54,13 @@ class VqTokenizer(nn.Module):
         if codes < 2 or min(dim, width) < 1 or depth < 0:
             raise RecipeError(f"a tokenizer of {codes} codes, {dim} and {width} channels, {depth} blocks is none")
         self.vocabulary, self.width, self.stride, self.in_chans = codes, dim, stride, in_chans
-        layers: list[nn.Module] = [nn.Conv2d(in_chans, width, 3, padding=1)]
+        # A code is to say what its own pixels show: no norm over the picture, blocks that do not mix neighbours,
+        # edges continued instead of darkened. Else a plain patch has another code in every surrounding.
+        layers: list[nn.Module] = [nn.Conv2d(in_chans, width, 3, padding=1, padding_mode="replicate")]
         for _ in range(int(log2(stride))):
-            layers += [nn.GELU(), nn.Conv2d(width, width, 4, stride=2, padding=1)]
-        layers += [Residual(width) for _ in range(depth)]
-        layers += [nn.GroupNorm(1, width), nn.GELU(), nn.Conv2d(width, dim, 1)]
+            layers += [nn.GELU(), nn.Conv2d(width, width, 2, stride=2)]
+        layers += [Residual(width, side=1) for _ in range(depth)]
+        layers += [nn.GELU(), nn.Conv2d(width, dim, 1)]
         self.encoder = nn.Sequential(*layers)
         self.codebook = Codebook(codes, dim, decay=decay, dead=dead)
         if weights and not self.codebook.codes.is_meta:  # a model of shapes alone needs no file
@@ -158,13 +160,12 @@ class Commitment(nn.Module):
 
 
 class Residual(nn.Module):
-    """x + conv(act(conv(act(norm(x)))))."""
+    """x + conv(act(conv(act(x)))), the first convolution ``side`` wide."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, *, side: int = 3) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            nn.GroupNorm(1, width), nn.GELU(), nn.Conv2d(width, width, 3, padding=1),
-            nn.GELU(), nn.Conv2d(width, width, 1),
+            nn.GELU(), nn.Conv2d(width, width, side, padding=side // 2), nn.GELU(), nn.Conv2d(width, width, 1)
         )
 
     def forward(self, x: Tensor) -> Tensor:

@@ -60,7 +60,8 @@ def test_the_interval_is_students() -> None:
 
 def test_files_hold_the_numbers_and_a_picture(tmp_path) -> None:
     test = case()
-    tried = [measure(Verdict(torch.eye(3)[said]), test, test, i) for i, said in enumerate((test.labels, test.labels * 0))]
+    said = (test.labels, test.labels * 0)
+    tried = [measure(Verdict(torch.eye(3)[one]), test, test, seed) for seed, one in enumerate(said)]
     result = Result("knn", "a", "runs/a", 5, "trained", "encoder", "auto", {}, "all", {"k": 3}, [10, 20, 30], tried)
     files = write_results(tmp_path / "eval" / "x.json", [result])
     told = json.loads(files[0].read_text())["results"][0]

@@ -15,6 +15,7 @@ from mmask.api import (
     OptimSection,
     Recipe,
     ScheduleSection,
+    Spec,
     ViewSection,
     use,
 )
@@ -58,7 +59,7 @@ def cae(
             ),
             "tokenizer": tokenizer or NetworkSection(use="dall-e", frozen=True),
         },
-        objectives=_objectives(decoder_depth, cross_heads, align, shared),
+        objectives=_objectives(use("latent-decoder", depth=decoder_depth, heads=cross_heads, **shared), align),
         # 1.5e-3 at batch 2048 = 4 nodes x 8 x 64, not rescaled; the paper's text says betas (.9, .98), the code
         # leaves PyTorch's
         optim=OptimSection(lr=1.5e-3, betas=(0.9, 0.999), weight_decay=0.05, clip=3.0),
@@ -68,15 +69,15 @@ def cae(
     )
 
 
-def _objectives(depth: int, heads: int, align: float, shared: dict[str, float]) -> dict[str, ObjectiveSection]:
+def _objectives(decoder: Spec, align: float) -> dict[str, ObjectiveSection]:
     return {
         # cross entropy, mean over every hidden place of the batch
         "ids": ObjectiveSection(
-            network="regressor", head=use("latent-decoder", depth=depth, heads=heads, **shared),
-            target=use("codes", network="tokenizer", field="second"), loss=use("cross-entropy"),
+            network="regressor", head=decoder, target=use("codes", network="tokenizer", field="second"),
+            loss=use("cross-entropy"),
         ),
-        # 2 * squared error, mean over batch x hidden x channels, to the live encoder's latents of the
-        # hidden patches; after its first step the reference's copy shares the encoder's storage
+        # 2 * squared error, mean over batch x hidden x channels, to the live encoder's latents of the hidden
+        # patches; after its first step the reference's copy shares the encoder's storage
         "align": ObjectiveSection(
             network="regressor", head=use("states"),
             target=use("latents", network="encoder", view="hidden", through="regressor"),

@@ -29,7 +29,7 @@ class Halo(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(  # autograd passes by position
+    def forward(
         ctx: Any, tiles: Tensor, near: Tensor, low: int, high: int, value: float
     ) -> Tensor:
         """See `halo`."""

@@ -49,7 +49,7 @@ class TakeEdges(torch.autograd.Function):
     """Subtract four lines from the edges of a map, in place, without a copy of it in either direction."""
 
     @staticmethod
-    def forward(  # autograd passes by position
+    def forward(
         ctx: Any, x: Tensor, top: Tensor, bottom: Tensor, left: Tensor, right: Tensor
     ) -> Tensor:
         """x: (B, C, H, W), top and bottom: (B, C, 1, W), left and right: (B, C, H, 1)."""
