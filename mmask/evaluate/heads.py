@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -61,7 +62,7 @@ class Probe:
     def __call__(self, fit: Labelled, test: Labelled, seed: int) -> Verdict:
         """Choose the learning rate on a part of ``fit``, train on all of it, score ``test``."""
         lrs = self.course.lrs
-        about: dict[str, object] = {}
+        about: dict[str, Any] = {}
         if len(lrs) > 1:
             tune = part(fit, self.course.tuning, seed)
             if tune.any() and not tune.all():

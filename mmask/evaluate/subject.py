@@ -181,7 +181,7 @@ class RunSubject:
 
     def _loader(self, subset: Subset, batch: int, seed: int = 0, **more: Any) -> Loader:
         return Loader(
-            subset, labelled_decoders(self.recipe, self.host), batch_size=batch,  # type: ignore[arg-type]
+            subset, labelled_decoders(self.recipe, self.host), batch_size=batch,  # type: ignore[arg-type]  # a subset reads as a stream
             workers=self.reading.workers, seed=seed, fault_budget=self.section.fault_budget, **more,
         )
 

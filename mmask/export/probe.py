@@ -17,7 +17,8 @@ def main(order: dict[str, Any]) -> None:
 
     names = runpy.run_path(str(Path.cwd() / "load.py"))
     module, _, path = order["target"].partition(":")
-    exporter = reduce(getattr, path.split("."), import_module(module))(**order["options"])
+    made: Any = reduce(getattr, path.split("."), import_module(module))
+    exporter = made(**order["options"])
     outputs = exporter.theirs(names, load_file(order["inputs"]))
     save_file({name: value.detach().contiguous() for name, value in outputs.items()}, order["outputs"])
 

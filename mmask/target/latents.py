@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from mmask.layers.places import states_at
@@ -30,5 +32,6 @@ class Latents:
         """value: (S, D), detached. Raises PlanError when a scored place is not in the view."""
         value = states_at(scene.encode(self.network, self.view, grad=False), scored)
         if self.through is not None:
-            value = scene.network(self.through).adapt(value)
+            through: Any = scene.network(self.through)
+            value = through.adapt(value)
         return Target(value.detach(), scored, TargetSource.NETWORK)

@@ -162,6 +162,6 @@ def pair(fit: Mapping[str, Tensor], test: Mapping[str, Tensor]) -> tuple[Labelle
     made = []
     for table in (fit, test):
         labels = torch.from_numpy(np.searchsorted(classes, table["labels"].numpy()))
-        more: Any = {name: table[name] for name in ("features", "places", "valid", "rows") if name in table}
+        more: dict[str, Any] = {name: table[name] for name in ("features", "places", "valid", "rows") if name in table}
         made.append(Labelled(labels, len(classes), table["ids"], **more))
     return made[0], made[1], classes

@@ -47,7 +47,8 @@ class BeitEncoder(Beit):
             img_size=tokenizer.image_size, patch_size=tokenizer.patch, in_chans=tokenizer.in_chans,
             num_classes=0, global_pool="token", embed_dim=width, depth=depth, num_heads=heads,
             mlp_ratio=mlp_ratio, qkv_bias=qkv_bias, drop_path_rate=drop_path, init_values=layer_scale or None,
-            norm_layer=partial(nn.LayerNorm, eps=eps), use_abs_pos_emb=positions == "fixed",
+            norm_layer=partial(nn.LayerNorm, eps=eps),  # type: ignore[arg-type]  # timm calls it
+            use_abs_pos_emb=positions == "fixed",
             use_shared_rel_pos_bias=positions == "relative",
         )
         self.grid, self.pool, self.start = tuple(tokenizer.grid), pool, start
@@ -77,7 +78,8 @@ class BeitEncoder(Beit):
             self.pos_embed.copy_(row_sincos(self.width, self.grid, prefix=self.prefix)[None])
         initialise(self, self.blocks, self.start)
         truncated(self.patch_embed.proj.weight)
-        nn.init.zeros_(self.patch_embed.proj.bias)
+        if self.patch_embed.proj.bias is not None:
+            nn.init.zeros_(self.patch_embed.proj.bias)
         truncated(self.cls_token)
         if self.mask_token is not None:
             truncated(self.mask_token)
@@ -124,7 +126,9 @@ class BeitEncoder(Beit):
         rows = self._rows(tokens)
         return x + (self.pos_embed if rows is None else self.pos_embed[0][rows])
 
-    def forward(self, view: View, *, taps: Sequence[str] = ()) -> Encoded:
+    def forward(  # type: ignore[override]  # timm's takes an image, this one a view of it
+        self, view: View, *, taps: Sequence[str] = ()
+    ) -> Encoded:
         """The states of the view's patches after the final norm.
 
         taps: ``block.i`` for the (B, prefix + K, width) output of block i, negative counted from the end.
@@ -133,7 +137,8 @@ class BeitEncoder(Beit):
         if not view.visible(0).full:
             raise PlanError("this encoder lets every patch see every other; the view restricts that")
         tokens, wanted = view.only(), self._taps(taps)
-        x, layout, found = self.sequence(tokens), tokens.layout, {}
+        x, layout = self.sequence(tokens), tokens.layout
+        found: dict[str, Tensor] = {}
         bias = self._bias(tokens, x)
         for number, block in enumerate(self.blocks):
             if self.grad_checkpointing and self.training:

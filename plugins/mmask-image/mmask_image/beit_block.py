@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from math import sqrt
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from timm.models.beit import Block
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -26,18 +25,19 @@ def row_sincos(width: int, grid: tuple[int, ...], *, prefix: int = 0) -> Tensor:
     return torch.cat([row, column], dim=1)
 
 
-def run_beit_block(block: Block, x: Tensor, bias: Tensor | None = None) -> Tensor:
+def run_beit_block(block: nn.Module, x: Tensor, bias: Tensor | None = None) -> Tensor:
     """``block(x)`` with a bias of attention for each sample. x: (B, N, D) -> (B, N, D).
 
     bias: what `scaled_dot_product_attention` takes as its mask, (B or 1, heads or 1, N or 1, N) float to add, or
     bool, True at keys that may be looked at; None for plain attention.
     """
-    one, two = (1.0, 1.0) if block.gamma_1 is None else (block.gamma_1, block.gamma_2)
-    x = x + block.drop_path1(one * _attend(block.attn, block.norm1(x), bias))
-    return x + block.drop_path2(two * block.mlp(block.norm2(x)))
+    made: Any = block  # timm's modules, by the names they have there
+    one, two = (1.0, 1.0) if made.gamma_1 is None else (made.gamma_1, made.gamma_2)
+    x = x + made.drop_path1(one * _attend(made.attn, made.norm1(x), bias))
+    return x + made.drop_path2(two * made.mlp(made.norm2(x)))
 
 
-def _attend(attn: nn.Module, x: Tensor, bias: Tensor | None) -> Tensor:
+def _attend(attn: Any, x: Tensor, bias: Tensor | None) -> Tensor:
     shift = None if attn.q_bias is None else torch.cat([attn.q_bias, attn.k_bias.to(attn.q_bias), attn.v_bias])
     qkv = F.linear(x, attn.qkv.weight, shift).unflatten(-1, (3, attn.num_heads, -1))
     q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
@@ -54,7 +54,7 @@ def truncated(value: Tensor, std: float = 0.02) -> None:
 
 
 @torch.no_grad()
-def initialise(module: nn.Module, blocks: Iterable[nn.Module], start: Start) -> None:
+def initialise(module: nn.Module, blocks: Iterable[Any], start: Start) -> None:
     """Every linear layer of ``module`` in place, biases zero; ``rescaled`` divides the two output matrices of
     block i = 1, 2, ... by sqrt(2 i), so that the variance of the residual stream does not grow with depth."""
     for layer in module.modules():

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import cast
 
 from torch import Tensor, nn
 
+from mmask.api import MaskedModel
 from mmask_image.copying import copy_parts
 from mmask_image.latent_decoder import LatentDecoder
 from mmask_image.regressor import LatentRegressor
@@ -67,9 +69,9 @@ class CaeWeights:
             for name, value in found.get(what, {}).items():
                 if name != "positions":
                     out[_back(name, table, what)] = value
-        table = found.get("regressor", {}).get("positions")
-        if table is not None:
-            out[_TABLE] = nn.functional.pad(table, (0, 0, 1, 0))
+        places = found.get("regressor", {}).get("positions")
+        if places is not None:
+            out[_TABLE] = nn.functional.pad(places, (0, 0, 1, 0))
         return out
 
 
@@ -77,15 +79,16 @@ def parts(model: nn.Module) -> dict[str, nn.Module]:
     """encoder, and regressor, decoder and aligner where the model has them; of a network alone, itself."""
     if not hasattr(model, "networks"):
         return {"encoder": model}
-    out: dict[str, nn.Module] = {"encoder": model.encoder}
-    regressors = [m for m in model.networks.values() if isinstance(m, LatentRegressor)]
-    decoders = [m for m in model.objectives.modules() if isinstance(m, LatentDecoder)]
+    whole = cast("MaskedModel", model)
+    out: dict[str, nn.Module] = {"encoder": whole.encoder}
+    regressors = [m for m in whole.networks.values() if isinstance(m, LatentRegressor)]
+    decoders = [m for m in whole.objectives.modules() if isinstance(m, LatentDecoder)]
     if regressors:
         out["regressor"] = regressors[0]
     if decoders:
         out["decoder"] = decoders[0]
-    if "aligner" in model.networks:
-        out["aligner"] = model.networks["aligner"]
+    if "aligner" in whole.networks:
+        out["aligner"] = whole.networks["aligner"]
     return out
 
 

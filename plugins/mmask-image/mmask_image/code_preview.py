@@ -45,7 +45,7 @@ class CodePreview:
 
 def _columns(model: MaskedModel, scene: Any, predict: bool) -> tuple[dict[str, Tensor], str]:
     """Column title -> (B, C, H, W) pictures in [0, 1], and a footnote."""
-    tokenizer = next(iter(model.tokenizers.values()))
+    tokenizer: Any = next(iter(model.tokenizers.values()))  # one with ``pixels``
     clean = scene.view("clean").only().values
     columns = {"original": tokenizer.pixels(clean).float().cpu()}
     objective = _objective(model)

@@ -84,7 +84,8 @@ class DallETokenizer(nn.Module):
                 hint="give networks.tokenizer.weights=PATH of DALL-E's encoder.pkl, or train one with a vq recipe and"
                 " set networks.tokenizer.use=vq networks.tokenizer.weights=RUN",
             )
-        return self(unit(picture, self.blocks.input.w.dtype)).argmax(1)
+        first: Any = self.blocks.input
+        return self(unit(picture, first.w.dtype)).argmax(1)
 
 
 class Convolution(nn.Module):

@@ -43,7 +43,8 @@ class LatentDecoder(nn.Module):
         self.blocks = nn.ModuleList(
             Block(
                 width, heads, qkv_bias=qkv_bias, mlp_ratio=mlp_ratio, drop_path=rate,
-                init_values=layer_scale or None, norm_layer=norm,
+                init_values=layer_scale or None,
+                norm_layer=norm,  # type: ignore[arg-type]  # timm calls it
             )
             for rate in rates
         )

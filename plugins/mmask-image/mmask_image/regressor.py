@@ -33,7 +33,7 @@ class LatentRegressor(nn.Module):
     prefix = 0
 
     def __init__(
-        self, *, networks: Mapping[str, nn.Module], tokenizer: Any, of: str = "encoder", width: int = 768,
+        self, *, networks: Mapping[str, Any], tokenizer: Any, of: str = "encoder", width: int = 768,
         depth: int = 4, heads: int = 12, mlp_ratio: float = 4.0, eps: float = 1e-6, qkv_bias: bool = True,
         layer_scale: float = 0.1, drop_path: float = 0.0, start: Start = "xavier",
     ) -> None:
@@ -46,10 +46,10 @@ class LatentRegressor(nn.Module):
         if width % heads:
             raise RecipeError(f"a regressor of width {width} cannot have {heads} heads")
         # In a tuple, so that the encoder stays one network of the model and is not registered twice.
-        self._source = (networks[of],)
+        self._source: tuple[Any] = (networks[of],)
         self.width, self.grid, self.start = width, tuple(tokenizer.grid), start
         norm = partial(nn.LayerNorm, eps=eps)
-        inner = self._source[0].width
+        inner = int(self._source[0].width)
         self.project = nn.Linear(inner, width) if inner != width else None
         self.project_norm = norm(width) if inner != width else None
         self.mask_token = nn.Parameter(torch.empty(1, 1, width))
@@ -70,6 +70,7 @@ class LatentRegressor(nn.Module):
                 if layer.bias is not None:
                     nn.init.zeros_(layer.bias)
         if self.start == "rescaled":
+            block: Any
             for number, block in enumerate(self.blocks, start=1):
                 block.proj.weight.div_(sqrt(2 * number))
                 block.mlp.fc2.weight.div_(sqrt(2 * number))
@@ -100,7 +101,7 @@ class LatentRegressor(nn.Module):
         x = self.mask_token.to(context.dtype).expand(*index.shape, -1)
         asked, keys = self._at(index, x), self._at(encoded.layout.index, context)
         keys, allowed = torch.cat([keys.expand(len(x), -1, -1), asked], 1), _allowed(encoded, layout, x.device)
-        found = {}
+        found: dict[str, Tensor] = {}
         for number, block in enumerate(self.blocks):
             x = block(x, torch.cat([context, x], 1), asked, keys, allowed)
             found |= {name: x for name in taps if names[name] == number}

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Protocol, cast
 
 from torch import Tensor, nn
 
-from mmask.api import LinearHead
+from mmask.api import LinearHead, MaskedModel
 from mmask_image.copying import copy_parts
 from mmask_image.swin import SwinEncoder
 from mmask_image.weights import MaeWeights
@@ -66,7 +67,8 @@ class SimmimWeights:
         found: dict[str, tuple[nn.Module, Mapping[str, Tensor]]] = {"encoder": (encoder, own)}
         if head is not None:
             theirs = _renamed(weights, "decoder.0.", "proj.")
-            found["head"] = (head, {n: to_channel_last(v, encoder.in_chans) for n, v in theirs.items()})
+            channels = cast("_Pictured", encoder).in_chans
+            found["head"] = (head, {n: to_channel_last(v, channels) for n, v in theirs.items()})
         yield from copy_parts(found)
 
     def write(self, model: nn.Module) -> dict[str, Tensor]:
@@ -83,7 +85,7 @@ class SimmimWeights:
         if swin and "encoder.mask_token" in out:
             out["encoder.mask_token"] = out["encoder.mask_token"].view(1, 1, -1)
         for name, value in head.items():
-            there = to_channel_first(value, encoder.in_chans)
+            there = to_channel_first(value, cast("_Pictured", encoder).in_chans)
             there = there[:, :, None, None] if there.ndim == 2 else there
             out["decoder.0." + name.removeprefix("proj.")] = there
         return out
@@ -100,12 +102,19 @@ def to_channel_first(value: Tensor, channels: int) -> Tensor:
     return value.unflatten(0, (-1, channels)).transpose(0, 1).flatten(0, 1)
 
 
+class _Pictured(Protocol):
+    """An encoder of pictures."""
+
+    in_chans: int
+
+
 def _parts(model: nn.Module) -> tuple[nn.Module, LinearHead | None]:
     """(encoder, head or None) of a whole model, or of a network alone."""
     if not hasattr(model, "networks"):
         return model, None
-    heads = [m for m in model.objectives.modules() if isinstance(m, LinearHead)]
-    return model.encoder, heads[0] if heads else None
+    whole = cast("MaskedModel", model)
+    heads = [m for m in whole.objectives.modules() if isinstance(m, LinearHead)]
+    return whole.encoder, heads[0] if heads else None
 
 
 def _learnt(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

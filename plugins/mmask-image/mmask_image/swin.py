@@ -86,7 +86,9 @@ class SwinEncoder(SwinTransformer):
         cells = cells.repeat_interleave(self.factor, 1).repeat_interleave(self.factor, 2)
         return torch.where(cells.to(x.device)[..., None], self.mask_token.to(x.dtype), x)
 
-    def forward(self, view: View, *, taps: Sequence[str] = ()) -> Encoded:
+    def forward(  # type: ignore[override]  # timm's takes an image, this one a view of it
+        self, view: View, *, taps: Sequence[str] = ()
+    ) -> Encoded:
         """The states of the last stage after the final norm, (B, N, width), and the stages as ``pyramid``,
         (B, C, H, W) from fine to coarse. ``pooled`` is the mean over places, in evaluation mode."""
         if taps:
@@ -104,4 +106,6 @@ class SwinEncoder(SwinTransformer):
 
     @property
     def _dtype(self) -> torch.dtype:
-        return self.patch_embed.proj.weight.dtype
+        conv: Any = self.patch_embed.proj
+        dtype: torch.dtype = conv.weight.dtype
+        return dtype

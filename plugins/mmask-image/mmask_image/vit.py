@@ -134,10 +134,11 @@ class VisionEncoder(VisionTransformer):
 
     def dense(self) -> Dense:
         """The same network as timm makes it; what exporters start from."""
-        block = self.blocks[0]
+        block: Any = self.blocks[0]
+        norm: Any = self.norm
         sizes = VitSizes(
             self.image_size, self.patch, self.in_chans, self.width, len(self.blocks), block.attn.num_heads,
-            block.mlp.fc1.out_features, block.attn.qkv.bias is not None, self.norm.eps,
+            block.mlp.fc1.out_features, block.attn.qkv.bias is not None, norm.eps,
         )
         return vit_dense(self, sizes, pool=self.pooling)
 

@@ -137,7 +137,8 @@ def _decoder(model: Any, sizes: VitSizes) -> TransformerDecoder:
         raise ExportError("whole=true needs one decoder as MAE has it", hint="export the encoder alone: whole=false")
     one_number(sizes.image, "pictures", "hf with its decoder")
     one_number(sizes.patch, "patches", "hf with its decoder")
-    eps, bias = heads[0].norm.eps, heads[0].blocks[0].attn.qkv.bias is not None
+    block: Any = heads[0].blocks[0]
+    eps, bias = heads[0].norm.eps, block.attn.qkv.bias is not None
     if (eps, bias) != (sizes.eps, sizes.qkv_bias):
         raise ExportError(
             f"transformers has one eps and one qkv_bias for encoder and decoder; they are {sizes.eps}, "
@@ -155,7 +156,7 @@ def _decoder_weights(model: Any, head: TransformerDecoder) -> dict[str, Tensor]:
 
 
 def _decoder_sizes(head: TransformerDecoder) -> dict[str, Any]:
-    block = head.blocks[0]
+    block: Any = head.blocks[0]
     return {
         "decoder_hidden_size": head.norm.normalized_shape[0], "decoder_num_hidden_layers": len(head.blocks),
         "decoder_num_attention_heads": block.attn.num_heads,

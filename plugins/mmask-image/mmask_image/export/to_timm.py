@@ -71,11 +71,12 @@ class TimmExporter(PictureExporter):
 
 
 def _config(dense: Dense, tokenizer: Any) -> dict[str, Any]:
-    known = getattr(dense.module, "pretrained_cfg", None) or {}
+    module: Any = dense.module
+    known = getattr(module, "pretrained_cfg", None) or {}
     return {
         "architecture": dense.name,
         "num_classes": 0,
-        "num_features": int(dense.module.num_features),
+        "num_features": int(module.num_features),
         **({"global_pool": dense.args["global_pool"]} if "global_pool" in dense.args else {}),
         "model_args": {"num_classes": 0, **dense.args},
         "pretrained_cfg": {

@@ -187,9 +187,10 @@ def default_maps(net: nn.Module) -> tuple[str, ...]:
     info = getattr(net, "feature_info", None)
     if info is not None:
         entries = info.info if hasattr(info, "info") else info
-        stages = [entry["module"] for entry in entries if entry["reduction"] >= 4]
-        if stages:
-            return tuple(stages)
+        ends = tuple(entry["module"] for entry in entries if entry["reduction"] >= 4)
+        if ends:
+            return ends
+    stages: tuple[str, ...]
     for stages in (("layer1", "layer2", "layer3", "layer4"), tuple(f"features.{i}" for i in (1, 3, 5, 7))):
         try:
             for path in stages:

@@ -110,7 +110,7 @@ class Gather(torch.autograd.Function):
         return cut(dense, index, grid)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         """Zeros elsewhere."""
         return paste(grad, ctx.saved_tensors[0], ctx.batch, ctx.grid), None, None
 
@@ -126,7 +126,7 @@ class Scatter(torch.autograd.Function):
         return paste(tiles, index, batch, grid)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         """The same tiles of the gradient."""
         return cut(grad, ctx.saved_tensors[0], ctx.grid), None, None, None
 

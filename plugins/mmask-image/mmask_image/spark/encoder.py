@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -64,14 +64,14 @@ class ConvEncoder(SparseNet):
         args = dict(self.options)
         if self.source == "timm" and self.in_chans != 3:
             args["in_chans"] = self.in_chans
-        change = ""
+        change, net = "", cast(Any, self.net)
         if self.stem == "small":
             change = (
-                f"model.conv1 = torch.nn.Conv2d({self.in_chans}, {self.net.conv1.out_channels}, 3, padding=1, "
+                f"model.conv1 = torch.nn.Conv2d({self.in_chans}, {net.conv1.out_channels}, 3, padding=1, "
                 "bias=False)  # the stem for small pictures\nmodel.maxpool = torch.nn.Identity()\n"
             )
         # SparseNet's dense pass runs the library's layers in the library's order, up to the coarsest map.
-        features = self.net.forward_features if self.source == "timm" else self._coarsest
+        features = net.forward_features if self.source == "timm" else self._coarsest
         return Dense(self.source, self.name, args, self.net.state_dict(), self.net, features, change=change)
 
     def _coarsest(self, image: Tensor) -> Tensor:

@@ -48,7 +48,7 @@ class Halo(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None]:
         """The centre, plus what the neighbours took."""
         (near,), (low, high) = ctx.saved_tensors, ctx.rim
         t = grad.shape[-1] - low - high

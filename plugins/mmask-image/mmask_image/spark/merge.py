@@ -61,6 +61,6 @@ class TakeEdges(torch.autograd.Function):
         return x
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
         """The gradient itself, and minus its edges."""
         return grad, -grad[:, :, :1], -grad[:, :, -1:], -grad[..., :1], -grad[..., -1:]

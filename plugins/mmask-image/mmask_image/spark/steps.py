@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import fx, nn
@@ -203,7 +203,7 @@ def _layer(net: nn.Module, node: fx.Node, tracer: _Tracer, last: bool) -> tuple[
         raise refused(path, kind, "it is called with more than one argument")
     makes_last = last
     if rule.turns:
-        makes_last = _turned(tuple(module.dims), last, path, kind)  # type: ignore[arg-type]
+        makes_last = _turned(tuple(cast(Any, module).dims), last, path, kind)
     elif last and hasattr(module, "kernel_size"):
         raise refused(path, kind, "it looks for neighbours in a map whose channels come last")
     return Step(node.name, "layer", path, args, {}, last), _Kind(True, makes_last)
@@ -217,7 +217,7 @@ def _function(
     everywhere = all(value.feature for value in inputs)
     if target in ("permute", torch.permute):
         dims = node.args[1:] if len(node.args) > 2 else node.args[1]
-        return _turned(tuple(dims), last, path, kind), False  # type: ignore[arg-type]
+        return _turned(tuple(cast(Any, dims)), last, path, kind), False
     if target in _ZERO and one:
         return last, False
     if target in _POINT and one:
@@ -239,7 +239,7 @@ def _empty(value: Any) -> bool:
 
 
 def _turned(dims: tuple[int, ...], last: bool, path: str, kind: str) -> bool:
-    turn = _TURNS.get(tuple(d % 4 for d in dims))
+    turn = _TURNS.get(cast("tuple[int, int, int, int]", tuple(d % 4 for d in dims)))
     if turn is None or turn[0] != last:
         raise refused(path, kind, f"it permutes a map's axes by {dims}")
     return turn[1]

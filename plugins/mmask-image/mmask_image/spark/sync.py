@@ -41,10 +41,12 @@ class SyncNorm(nn.BatchNorm2d):
     def _follow(self, mean: Tensor, var: Tensor) -> None:
         if not self.track_running_stats:
             return
+        assert self.num_batches_tracked is not None and self.running_mean is not None  # torch keeps all three
+        assert self.running_var is not None
         self.num_batches_tracked += 1
         rate = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
-        self.running_mean.lerp_(mean.to(self.running_mean.dtype), rate)  # type: ignore[union-attr]
-        self.running_var.lerp_(var.to(self.running_var.dtype), rate)  # type: ignore[union-attr]
+        self.running_mean.lerp_(mean.to(self.running_mean.dtype), rate)
+        self.running_var.lerp_(var.to(self.running_var.dtype), rate)
 
 
 class AllSum(torch.autograd.Function):
@@ -58,7 +60,7 @@ class AllSum(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
         """Every rank's loss depends on every rank's x."""
         grad = grad.contiguous().clone()
         dist.all_reduce(grad)

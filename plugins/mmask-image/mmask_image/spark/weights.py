@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor, nn
 
-from mmask.api import CheckpointError
+from mmask.api import CheckpointError, MaskedModel
 from mmask_image.spark.head import SparkHead
 from mmask_image.spark.names import CONVNEXT, HEAD, SAME, Table, rename
 from mmask_image.spark.reading import read_tensors
@@ -92,7 +92,7 @@ def parts(model: nn.Module) -> tuple[Any, SparkHead | None]:
         raise CheckpointError(f"SparK's weights are of a convolutional network, not of a {kind}")
     if encoder is model:
         return encoder, None
-    heads = [module for module in model.objectives.modules() if isinstance(module, SparkHead)]
+    heads = [module for module in cast("MaskedModel", model).objectives.modules() if isinstance(module, SparkHead)]
     return encoder, heads[0] if heads else None
 
 

@@ -31,7 +31,7 @@ class Window:
         elif padding == "valid":
             padding = 0
         sides = (kernel, stride, _pair(padding), dilation)
-        return Window(*(side[0] for side in sides), square=all(a == b for a, b in sides),
+        return Window(kernel[0], stride[0], sides[2][0], dilation[0], square=all(a == b for a, b in sides),
                       ceil=getattr(module, "ceil_mode", False))
 
     @property
