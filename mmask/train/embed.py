@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,9 +50,11 @@ class Labels:
         try:
             if "cls" in sample.parts:
                 return {"label": int(sample.parts["cls"])}
-            return {"label": int(json.loads(sample.parts["json"])["label"])}
+            if "json" in sample.parts:
+                return {"label": int(json.loads(sample.parts["json"])["label"])}
         except (KeyError, ValueError, TypeError):
-            return {"label": NO_LABEL}
+            pass
+        return {"label": NO_LABEL}
 
 
 def embed(
@@ -126,9 +129,15 @@ def pooled(encoded: Encoded, pool: str) -> torch.Tensor:
 
 def write_features(path: Path, tensors: dict[str, torch.Tensor], about: Mapping[str, str]) -> None:
     """A safetensors file, with what it was made of in its metadata."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.part")
-    save_file({name: value.contiguous() for name, value in tensors.items()}, aside, metadata=dict(about))
-    aside.replace(path)
+    try:
+        save_file({name: value.contiguous() for name, value in tensors.items()}, aside, metadata=dict(about))
+        aside.replace(path)
+    except (OSError, SafetensorError) as error:  # the library's own kind for a full disk or a missing right
+        with suppress(OSError):
+            aside.unlink()
+        raise UsageError(f"{path} cannot be written: {error}", hint="choose another --out") from error

@@ -224,7 +224,8 @@ def _merge(into: dict[str, Any], terms: Mapping[str, Any], objective: str) -> No
 def _named(plans: Any) -> Iterable[tuple[str, Any]]:
     if not isinstance(plans, Mapping):
         raise PlanError(
-            f"plans are {type(plans).__name__}", hint="give a MaskPlan, {name: MaskPlan}, or what model.draw(batch) made"
+            f"plans are {type(plans).__name__}",
+            hint="give a MaskPlan, {name: MaskPlan}, or what model.draw(batch) made",
         )
     return plans.items()
 
@@ -235,7 +236,8 @@ def _check_given(name: str, plans: Mapping[str, Any], layouts: Mapping[str, Layo
         if stream not in layouts:
             raise PlanError(f"plan '{name}' is for stream '{stream}'; there are {sorted(layouts)}")
         if not isinstance(plan, MaskPlan):
-            raise PlanError(f"plan '{name}' of '{stream}' is {type(plan).__name__}", hint="make it with MaskPlan.of_hidden")
+            what = f"plan '{name}' of '{stream}' is {type(plan).__name__}"
+            raise PlanError(what, hint="make it with MaskPlan.of_hidden")
         layout, own = layouts[stream], plan.layout
         if (own.batch, own.length) != (layout.batch, layout.length):
             raise PlanError(
