@@ -22,5 +22,23 @@ def mmask_components() -> tuple[Component, ...]:
             "head", "transformer-decoder", "mmask.heads.decoder:TransformerDecoder",
             "light decoder over mask tokens and encoded places (MAE)",
         ),
+        Component("masker", "units", "mmask.mask.units:UnitMasker", "square units of places, an exact number (SimMIM)"),
+        Component("corruption", "token", "mmask.corrupt.token:MaskToken", "hidden places become the mask token (BEiT)"),
+        Component("loss", "l1", "mmask.loss.absolute:MeanAbsoluteError", "absolute error, averaged in each place"),
+        Component("loss", "cross-entropy", "mmask.loss.entropy:CrossEntropy", "-log softmax of the right id, in nats"),
+        Component("head", "linear", "mmask.heads.linear:LinearHead", "one linear layer at scored places"),
+        Component("head", "states", "mmask.heads.linear:StatesHead", "the network's own states, no layer"),
+        Component("target", "latents", "mmask.target.latents:Latents", "a network's states, without gradient (CAE)"),
+        Component("target", "codes", "mmask.target.codes:Codes", "ids from a frozen discrete tokenizer (BEiT)"),
+        Component(
+            "exporter", "safetensors", "mmask.export.plain:PlainExporter", "weights and the recipe, for mmask itself"
+        ),
+        Component("evaluator", "knn", "mmask.evaluate.knn:NearestNeighbours", "weighted nearest neighbours, by cosine"),
+        Component("evaluator", "linear", "mmask.evaluate.linear:LinearProbe", "a linear head on fixed features (MAE)"),
+        Component(
+            "evaluator", "attentive", "mmask.evaluate.attentive:AttentiveProbe",
+            "one query that attends to the fixed states of all places",
+        ),
+        Component("evaluator", "finetune", "mmask.evaluate.finetune:FineTune", "the whole encoder, end to end"),
         Component("tracker", "tensorboard", "mmask.observe.tensorboard:TensorBoardTracker", "event files"),
     )

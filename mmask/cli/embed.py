@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -21,7 +22,7 @@ from mmask.cli.session import Session, pass_session
 @click.option("--limit", type=click.IntRange(min=1), help="At most so many samples, spread evenly.")
 @click.option("--device", default="auto", show_default=True)
 @pass_session
-def command(session: Session, run: Path, out: Path, data: tuple[str, ...], held_out: bool, **options: object) -> None:
+def command(session: Session, run: Path, out: Path, data: tuple[str, ...], held_out: bool, **options: Any) -> None:
     """Write features, sample ids and labels (where there are any) of RUN's encoder, with nothing hidden.
 
     The file has ``features`` (N, D) float32, ``ids`` (N,) and ``labels`` (N,), in stored order.
@@ -31,7 +32,7 @@ def command(session: Session, run: Path, out: Path, data: tuple[str, ...], held_
 
     if data and held_out:
         raise UsageError("--data and --val exclude each other", hint="give the held-out shards with --data")
-    wanted = Wanted(data=data, held_out=held_out, **options)  # type: ignore[arg-type]
+    wanted = Wanted(data=data, held_out=held_out, **options)
     tensors = embed(run, session.host, wanted, session.notify)
     about = {"run": str(run), "data": " ".join(data) or ("val" if held_out else "train"), "pool": str(options["pool"])}
     write_features(out, tensors, about)

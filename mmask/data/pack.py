@@ -262,4 +262,4 @@ def _digest(value: bytes) -> bytes:
 
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
-        return hashlib.file_digest(io.BufferedReader(file, 1 << 20), "sha256").hexdigest()  # type: ignore[arg-type]
+        return hashlib.file_digest(io.BufferedReader(file, 1 << 20), "sha256").hexdigest()

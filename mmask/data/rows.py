@@ -124,7 +124,7 @@ def _records(source: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         if source.suffix.lower() in (".csv", ".tsv"):
             reader = csv.DictReader(file, delimiter="\t" if source.suffix.lower() == ".tsv" else ",")
             for record in reader:
-                record.pop(None, None)  # type: ignore[call-overload]  # surplus cells
+                record.pop(None, None)  # surplus cells
                 yield reader.line_num, record
             return
         for number, text in enumerate(file, 1):

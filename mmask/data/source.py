@@ -182,6 +182,12 @@ class Source:
         """All samples, in stored order."""
         return (self.read(stored) for stored in range(len(self)))
 
+    def stamp(self) -> list[object]:
+        """What changes when the stored samples do: counts, and the size and time of every local file."""
+        paths = self._files or [ref.url for refs in self._volumes for ref in refs]
+        files = [os.stat(local(path)) for path in paths if not is_remote(path)]
+        return [self.name, self.counts.tolist(), list(paths), [(file.st_size, file.st_mtime_ns) for file in files]]
+
     def reopen(self) -> None:
         """Forget open files and connections (after a fork)."""
         self._stores, self._lock = StoreCache(), Lock()

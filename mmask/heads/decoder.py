@@ -51,7 +51,8 @@ class TransformerDecoder(nn.Module):
         self.mask_token = nn.Parameter(torch.empty(1, 1, width))
         self.register_buffer("positions", sincos(width, self.grid, prefix=self.prefix)[None])
         self.blocks = nn.ModuleList(
-            Block(width, heads, mlp_ratio, qkv_bias=qkv_bias, norm_layer=norm) for _ in range(depth)
+            Block(width, heads, mlp_ratio, qkv_bias=qkv_bias, norm_layer=norm)  # type: ignore[arg-type]  # timm calls it
+            for _ in range(depth)
         )
         self.norm = norm(width)
         self.pred = nn.Linear(width, target.dim)
@@ -63,7 +64,8 @@ class TransformerDecoder(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
 
     def sequence(self, encoded: Encoded, layout: Layout) -> Tensor:
         """(B, prefix + N, width): what the blocks see, mask tokens and positions in place.
@@ -86,7 +88,8 @@ class TransformerDecoder(nn.Module):
         where = fill_index(
             torch.cat([ahead, present.cpu() + self.prefix], dim=1), self.prefix + layout.length, valid
         )
-        return fill(linear(self.embed, encoded.state, fast=self.fast), where, self.mask_token) + self.positions
+        x = linear(self.embed, encoded.state, fast=self.fast)
+        return fill(x, where, self.mask_token) + self.positions
 
     def forward(self, encoded: Encoded, scored: Scored) -> Prediction:
         """value: (S, dim), one row for each scored place of the full layout."""

@@ -24,7 +24,8 @@ class RandomMasker:
     ratio: share of the places that may be hidden (valid, not special), in [0, 1].
     rounding: how the count of n such places is made whole. ``floor`` truncates what is *kept*,
         int(n * (1 - ratio)) in float64, the arithmetic of MAE's reference code (He et al. 2021): 49 places
-        at 0.6 keep 19, 100 at 0.9 keep 9. ``round`` hides round(n * ratio), halves to even.
+        at 0.6 keep 19, 100 at 0.9 keep 9. ``round`` keeps round(n * (1 - ratio)), halves to
+        even, the arithmetic of SparK's: 49 places at 0.6 keep 20.
     count: an explicit number of hidden places per sample instead of a ratio, capped by what a short
         sample has.
     at_least: hide at least this many in every sample that has them.
@@ -51,7 +52,7 @@ class RandomMasker:
         elif self.rounding == "floor":
             hide = free - np.trunc(free * (1.0 - self.ratio)).astype(np.int64)
         else:
-            hide = np.rint(free * self.ratio).astype(np.int64)
+            hide = free - np.rint(free * (1.0 - self.ratio)).astype(np.int64)
         return np.maximum(hide, np.minimum(self.at_least, free))
 
     def plan(self, layout: Layout, keys: Keys) -> MaskPlan:

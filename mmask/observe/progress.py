@@ -69,8 +69,10 @@ class RunProgress:
         """After every logged step: a line where there is no terminal, and validation results everywhere."""
         if self.quiet:
             return
-        if not self.live:
+        if not self.live and "loss" in row:
             print(self._line(row), flush=True)
+        if "probe_rank" in row:
+            self.say(probe_line(row))
         if "val_loss" in row:
             self.say(val_line(row))
 
@@ -97,6 +99,14 @@ def val_line(row: Mapping[str, Any]) -> str:
         side = "below" if gain >= 0 else "above"
         text += f", {abs(gain):.1%} {side} the trivial predictor's {trivial:.4f}"
     return text
+
+
+def probe_line(row: Mapping[str, Any]) -> str:
+    """``probes at step 200: knn 41.2%, linear 55.0%, effective rank 17.3``."""
+    odd = ("probe_rank", "probe_std", "probe_collapse")
+    shares = [f"{n.removeprefix('probe_')} {v:.1%}" for n, v in row.items() if n.startswith("probe_") and n not in odd]
+    shares.append(f"effective rank {row['probe_rank']:.1f}")
+    return f"probes at step {row['step']}: {', '.join(shares)}"
 
 
 def clock(seconds: float) -> str:

@@ -112,11 +112,28 @@ def _charts(rows: Sequence[Row]) -> str:
         points = _of(rows, name)[1 if percent or style == "c4" else 0 :]  # the first row holds the start-up
         line = Series(title.lower(), points, style)
         cards.append(_card(title, chart([line], label=title, percent=percent, zero=True)))
+    cards += _probes(rows)
     terms = _terms(rows)
     if len(terms) > 1:
         series = [Series(name, _of(rows, name), f"c{i % 4 + 1}") for i, name in enumerate(terms)]
         cards.append(_card("Loss terms", chart(series, label="loss terms", wide=True), wide=True))
     return f'<h2>Curves</h2><section class="charts">{"".join(cards)}</section>'
+
+
+def _probes(rows: Sequence[Row]) -> list[str]:
+    """Accuracies on one chart, the effective rank on another."""
+    odd = ("probe_rank", "probe_std", "probe_collapse")
+    names = [n for n in dict.fromkeys(name for row in rows for name in row) if n.startswith("probe_") and n not in odd]
+    lines = [Series(n.removeprefix("probe_"), _of(rows, n), f"c{i % 4 + 1}") for i, n in enumerate(names)]
+    rank = _of(rows, "probe_rank")
+    made = []
+    if lines:
+        made.append(_card("Accuracy of probes", chart(lines, label="accuracy of probes", percent=True, zero=True)))
+    if rank:
+        alarms = sum(1 for row in rows if row.get("probe_collapse"))
+        title = "Effective rank of features" + (f" · collapse alarm at {alarms} points" if alarms else "")
+        made.append(_card(title, chart([Series("effective rank", rank, "c4")], label="effective rank", zero=True)))
+    return made
 
 
 def _losses(rows: Sequence[Row]) -> list[Series]:
@@ -144,7 +161,7 @@ _KNOWN = {
 
 def _terms(rows: Sequence[Row]) -> list[str]:
     names = dict.fromkeys(name for row in rows for name in row)
-    return [n for n in names if n not in _KNOWN and not n.startswith(("val_", "mask_ratio."))]
+    return [n for n in names if n not in _KNOWN and not n.startswith(("val_", "probe_", "mask_ratio."))]
 
 
 def _card(title: str, body: str, *, wide: bool = False) -> str:

@@ -22,10 +22,12 @@ PROTOCOLS: Mapping[str, tuple[type, ...]] = {
     "head": (protocols.Head,),
     "loss": (protocols.Loss,),
     "objective": (protocols.Objective,),
+    "evaluator": (protocols.Evaluator,),
     "weights": (protocols.WeightsFormat,),
     "packer": (protocols.Packer,),
     "preview": (protocols.Preview,),
     "tracker": (protocols.Tracker,),
+    "exporter": (protocols.Exporter,),
 }
 
 

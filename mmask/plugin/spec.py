@@ -18,7 +18,7 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 
 @hookspec
-def mmask_components() -> Iterable[Component]:  # type: ignore[empty-body]
+def mmask_components() -> Iterable[Component]:  # type: ignore[empty-body]  # a hook's form has none
     """Claim the plugin's components. Called once, when the plugin is checked; must import nothing heavy."""
 
 
@@ -43,5 +43,5 @@ def mmask_run_finished(run: Any, outcome: str) -> None:
 
 
 @hookspec
-def mmask_checks() -> Iterable[Any]:  # type: ignore[empty-body]
+def mmask_checks() -> Iterable[Any]:  # type: ignore[empty-body]  # a hook's form has none
     """Checks for ``mmask doctor``: (name, ok, advice) triples."""

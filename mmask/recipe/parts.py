@@ -51,10 +51,18 @@ def _walk(recipe: Recipe) -> Iterator[tuple[str, str, Spec, str]]:
             yield f"views.{name}.corrupt", "corruption", view.corrupt, f"views.{name}.corrupt"
     for name, objective in recipe.objectives.items():
         yield from _objective(f"objectives.{name}", objective)
-    for index, spec in enumerate(recipe.train.trackers):
-        yield f"train.trackers.{index}", "tracker", spec, f"train.trackers.{index}"
+    yield from _engine(recipe)
     if recipe.preview is not None:
         yield "preview", "preview", recipe.preview, "preview"
+
+
+def _engine(recipe: Recipe) -> Iterator[tuple[str, str, Spec, str]]:
+    evaluators = recipe.train.probe.evaluators if recipe.train.probe is not None else []
+    for section, kind, specs in (
+        ("train.trackers", "tracker", recipe.train.trackers), ("train.probe.evaluators", "evaluator", evaluators),
+    ):
+        for index, spec in enumerate(specs):
+            yield f"{section}.{index}", kind, spec, f"{section}.{index}"
 
 
 def _maskers(where: str, spec: Spec) -> Iterator[tuple[str, str, Spec, str]]:

@@ -9,35 +9,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
-
-class Section(BaseModel):
-    """A part of a recipe: keyword-only, unknown keys refused."""
-
-    model_config = ConfigDict(extra="forbid", validate_assignment=True, use_attribute_docstrings=True)
-
-
-class Spec(BaseModel):
-    """A component to build: its name under ``use``, its options beside it.
-
-    ``use("random", ratio=0.75)`` in Python; ``use = "random"`` and ``ratio = 0.75`` in TOML. A name may be
-    qualified by its plugin (``image/patch``). Options are checked against the component when it is built.
-    """
-
-    model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
-
-    use: str
-    """The component's name, ``name`` or ``plugin/name``."""
-
-    def options(self) -> dict[str, Any]:
-        """The options, without the name."""
-        return dict(self.__pydantic_extra__ or {})
-
-
-def use(name: str, /, **options: Any) -> Spec:
-    """A `Spec` in Python."""
-    return Spec.model_validate({"use": name, **options})
+from mmask.recipe.section import Section, Spec, use
 
 
 class Source(Section):
@@ -99,14 +73,20 @@ class OptimSection(Section):
     """Adam's epsilon."""
     weight_decay: float = 0.05
     """Decoupled weight decay of matrices."""
+    weight_decay_end: float | None = None
+    """Weight decay at the last step, reached on a cosine over the whole run; None keeps it constant."""
     decay_1d: bool = False
     """Whether biases, norms and other one-dimensional parameters are decayed too."""
+    decay_tokens: bool = False
+    """Whether what a network asks to spare ([CLS], learned positions, by timm's convention) is decayed too."""
     layer_decay: float | None = None
     """Factor of the learning rate from each layer to the one below (timm's layer groups)."""
     clip: float | None = None
     """Global gradient norm above which gradients are scaled down."""
     accumulate: PositiveInt = 1
     """Micro-batches a step is cut into."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Further arguments of an optimizer of timm's factory (``{max_grad_norm = 5.0}`` of ``lamb``)."""
 
     @model_validator(mode="after")
     def _some_lr(self) -> OptimSection:
@@ -140,6 +120,32 @@ class ScheduleSection(Section):
         return self
 
 
+class ProbeSection(Section):
+    """Labelled samples on which health points measure the encoder's features while it trains."""
+
+    train: list[str]
+    """Labelled shards to fit probes on (one URL, or a list)."""
+    val: list[str] = Field(default_factory=list)
+    """Labelled shards to test on; without them a fifth of ``train`` is held out by sample id."""
+    train_samples: int = Field(2000, ge=8)
+    """At most so many of ``train``, spread evenly."""
+    val_samples: int = Field(1000, ge=2)
+    """At most so many of ``val``, spread evenly."""
+    pool: Literal["auto", "mean", "cls"] = "auto"
+    """The network's own pooling, the mean of its places, or its first token."""
+    evaluators: list[Spec] = Field(default_factory=lambda: [use("knn"), use("linear", epochs=30, warmup=3)])
+    """What judges the features."""
+    alarm_rank: float = Field(1.5, ge=0)
+    """Effective rank of the features below which the collapse alarm is raised."""
+    alarm_std: float = Field(0.001, ge=0)
+    """Deviation of unit features (1: spread over the sphere) below which it is raised."""
+
+    @field_validator("train", "val", mode="before")
+    @classmethod
+    def _one_url(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+
 class TrainSection(Section):
     """The engine."""
 
@@ -165,6 +171,8 @@ class TrainSection(Section):
     """Held-out samples of a validation loss."""
     health_every: PositiveInt | None = None
     """Steps between health points (pictures, probes); defaults to ``save_every``."""
+    probe: ProbeSection | None = None
+    """Labelled samples for probes at health points; without them there are pictures only."""
     nonfinite_budget: int = Field(10, ge=0)
     """Steps with a non-finite loss or gradient that may be skipped before the run stops."""
     trackers: list[Spec] = Field(default_factory=lambda: [use("tensorboard")])

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # How a run is carried out; no sample, plan or number depends on these.
 FREE = (
     "data.workers", "data.fault_budget", "train.device", "train.compile", "train.save_every", "train.keep",
-    "train.log_every", "train.val_every", "train.health_every", "train.val_samples", "train.trackers",
+    "train.log_every", "train.val_every", "train.health_every", "train.val_samples", "train.trackers", "train.probe",
     "train.nonfinite_budget", "preview", "profiles", "summary", "paper",
 )
 # What decides which samples and plans come when: a run that changes it does not go on, it is another run.

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from torch import nn
 
 from mmask.errors import RecipeError
+from mmask.protocols import Objective
 from mmask.recipe.schema import NetworkSection, ObjectiveSection, Recipe, Spec, ViewSection
 from mmask.train.model import MaskedModel, PlanMaker, ViewMaker
 from mmask.train.names import check_names
@@ -127,7 +128,7 @@ def _view(
 
 def _objective(
     name: str, section: ObjectiveSection, recipe: Recipe, host: Builder, made: Mapping[str, Any]
-) -> nn.Module:
+) -> Objective:
     wiring = {**made, **_only("tokenizer", made["tokenizers"])}
     if section.network in made["networks"]:
         wiring["network"] = made["networks"][section.network]

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from mmask.data.loader import Loader
 from mmask.data.stream import open_stream
-from mmask.errors import DataError, UsageError
-from mmask.recipe.schema import Source
-from mmask.train.model import MaskedModel
+from mmask.errors import UsageError
+from mmask.recipe.schema import DataSection, Recipe, Source
+from mmask.train.features import collect
 from mmask.train.precision import Precision, pick_device
 from mmask.train.revive import load_model, load_resolved
 from mmask.train.source import with_dataset
-from mmask.types import Encoded, Sample
+from mmask.types import Sample
 
 if TYPE_CHECKING:
     from mmask.plugin.host import Host
@@ -68,63 +67,41 @@ def embed(
     precision = Precision.of(recipe.train.precision, pick_device(wanted.device))
     model = load_model(run, host)
     precision.prepare(model)
-    decode: dict[str, Any] = {
-        name: host.build("decoder", spec, where=f"data.decode.{name}") for name, spec in recipe.data.decode.items()
-    }
-    decode["label"] = Labels()
-    section = recipe.data
-    if wanted.data:
-        named = [Source(url=url, name=f"s{i}", weight=1.0) for i, url in enumerate(wanted.data)]
-        section = section.model_copy(update={"train": named, "val": []})
-    section = with_dataset(section, host)
+    section = section_of(recipe, host, wanted.data)
     if wanted.held_out and not section.val:
         raise UsageError(f"{run} has no held-out data", hint="give --data URL")
     stream = open_stream(section, seed=recipe.train.seed, val=wanted.held_out)
-    features, ids, labels = [], [], []
-    with torch.inference_mode(), Loader(
-        stream, decode, batch_size=wanted.batch, workers=wanted.workers, seed=recipe.train.seed, evaluate=True,
-        limit=wanted.limit, fault_budget=section.fault_budget,
+    with Loader(
+        stream, labelled_decoders(recipe, host), batch_size=wanted.batch, workers=wanted.workers,
+        seed=recipe.train.seed, evaluate=True, limit=wanted.limit, fault_budget=section.fault_budget,
     ) as loader:
-        for batch in loader:
-            features.append(_features(model, precision, batch, wanted.pool))
-            ids.append(torch.from_numpy(batch.ids.view(np.int64).copy()))
-            labels.append(batch["label"])
+        out = collect(model, precision, loader, pool=wanted.pool)
         faults = loader.faults
-    if not features:
-        raise DataError(f"no sample to embed in {', '.join(source.url for source in section.train)}")
     if faults and tell is not None:
         last = faults[-1]
         tell(f"{len(faults)} samples could not be read and are missing, "
              f"for example {last.shard}:{last.key}: {last.reason}")
-    out = {"features": torch.cat(features), "ids": torch.cat(ids)}
-    known = torch.cat(labels)
+    known = out.pop("label")
     if bool((known != NO_LABEL).all()):
         out["labels"] = known
     return out
 
 
-def _features(model: MaskedModel, precision: Precision, batch: Any, pool: str) -> torch.Tensor:
-    moved = precision.cast(batch)
-    with precision.autocast():
-        encoded = model.scene(moved, {}).encode(model.exports, "clean")
-    return pooled(encoded, pool).float().cpu()
+def section_of(recipe: Recipe, host: Host, data: Sequence[str]) -> DataSection:
+    """The recipe's data section with ``data`` as its only source; as it is when there is none."""
+    section = recipe.data
+    if data:
+        named = [Source(url=url, name=f"s{i}", weight=1.0) for i, url in enumerate(data)]
+        section = section.model_copy(update={"train": named, "val": []})
+    return with_dataset(section, host)
 
 
-def pooled(encoded: Encoded, pool: str) -> torch.Tensor:
-    """(B, D) of one encoding; see `Wanted`. Raises UsageError for ``cls`` of a network without prefix."""
-    if pool == "auto" and encoded.pooled is not None:
-        return encoded.pooled
-    if pool == "cls":
-        if not encoded.prefix or encoded.state is None:
-            raise UsageError("this network has no [CLS] token", hint="use --pool mean")
-        return encoded.state[:, 0]
-    if encoded.state is None:
-        return encoded.pyramid[-1].mean((2, 3))
-    places, valid = encoded.places, encoded.layout.valid
-    if valid is None:
-        return places.mean(1)
-    keep = valid.to(places.device)[..., None]
-    return (places * keep).sum(1) / keep.sum(1).clamp_min(1)
+def labelled_decoders(recipe: Recipe, host: Host) -> dict[str, Any]:
+    """The recipe's decoders, and `Labels`."""
+    made: dict[str, Any] = {
+        name: host.build("decoder", spec, where=f"data.decode.{name}") for name, spec in recipe.data.decode.items()
+    }
+    return {**made, "label": Labels()}
 
 
 def write_features(path: Path, tensors: dict[str, torch.Tensor], about: Mapping[str, str]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from mmask.train.cadence import Cadence
 from mmask.train.feed import Feed
 from mmask.train.logbook import Logbook
+from mmask.train.optim import set_decay
 from mmask.train.ranks import Ranks
 from mmask.train.scene import BatchPlans
 from mmask.train.schedule import Course
@@ -24,7 +25,8 @@ DONE, STOPPED, PREEMPTED = "done", "stopped", "preempted"
 class Loop:
     """A run's steps from ``done`` on.
 
-    save: writes a checkpoint of the steps done. validate, draw: a validation loss and a health picture.
+    save: writes a checkpoint of the steps done. validate, draw: a validation loss and a health picture. probe: numbers
+    of the features at a health point.
     stamps: the chain of `mmask.train.stamp` over all steps done. trail: the file of every step's stamp.
     """
 
@@ -38,6 +40,7 @@ class Loop:
     save: Callable[[], None]
     validate: Callable[[], dict[str, float]]
     draw: Callable[[int], None]
+    probe: Callable[[int], dict[str, float]]
     trail: StampFile
     done: int = 0
     stamps: int = START
@@ -49,7 +52,9 @@ class Loop:
         self._clock = _Clock(self.done, self.feed)
         while self.done < last:
             plans = self.feed.take()
-            lr = self.course.lr(self.done)
+            lr, decay = self.course.lr(self.done), self.course.decay(self.done)
+            if decay is not None:
+                set_decay(self.stepper.optimizer, decay)
             more = self.done + 1 < last
             outcome = self.stepper(plans, self.done, lr, meanwhile=self.feed.prepare if more else _nothing)
             self.stamps = chain(self.stamps, self.done, outcome.stamp)
@@ -70,6 +75,8 @@ class Loop:
             row = self._row(plans, outcome, lr, rate, wait)
             if cadence.validates(done):
                 row |= self.validate()
+            if cadence.probes(done):
+                row |= self.probe(done)
             self.trail.flush()
             self.book.row(row)
             self._clock.restart(done)
@@ -90,6 +97,8 @@ class Loop:
         }
         if ratios:
             row["mask_ratio"] = sum(ratios.values()) / len(ratios)
+        if self.course.decays is not None:
+            row["weight_decay"] = self.course.decay(self.done - 1)
         if len(ratios) > 1:
             row.update({f"mask_ratio.{name}": ratio for name, ratio in ratios.items()})
         for name, value in {**outcome.terms, **outcome.metrics}.items():

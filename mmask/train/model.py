@@ -68,12 +68,11 @@ class MaskedModel(nn.Module):
     ) -> None:
         super().__init__()
         self.tokenizers = dict(tokenizers)
-        self.front_ends = nn.ModuleDict({n: t for n, t in tokenizers.items() if isinstance(t, nn.Module)})
+        self.front_ends = _modules(tokenizers)
         self.maskers, self.view_makers = dict(maskers), dict(views)
         self.networks = nn.ModuleDict(networks)
         self.objectives = nn.ModuleDict(objectives)  # type: ignore[arg-type]  # objectives hold their heads
-        learnt = {name: made.corrupt for name, made in views.items()}
-        self.corruptions = nn.ModuleDict({n: c for n, c in learnt.items() if isinstance(c, nn.Module)})
+        self.corruptions = _modules({name: made.corrupt for name, made in views.items()})
         self.emas, self.program = dict(emas or {}), program or Program()
         self._group = group
         self.seed, self.exports, self.frozen = seed, exports, frozen | frozenset(self.emas)
@@ -182,7 +181,7 @@ class MaskedModel(nn.Module):
         """Term name -> the count this batch contributes, before any forward pass; active objectives only."""
         counts: dict[str, float] = {}
         for name in self.active(plans.step):
-            _merge(counts, self.objectives[name].denominators(plans), name)  # type: ignore[operator]
+            _merge(counts, self.objectives[name].denominators(plans), name)  # type: ignore[operator]  # see above
         return counts
 
     def scene(self, batch: Batch, plans: Any = None, *, step: int | None = None) -> ModelScene:
@@ -212,6 +211,11 @@ class MaskedModel(nn.Module):
             metrics.update(losses.metrics)
         losses = Losses(terms, metrics)
         return (losses, scene.predictions) if predictions else losses
+
+
+def _modules(parts: Mapping[str, object]) -> nn.ModuleDict:
+    """The parts that learn."""
+    return nn.ModuleDict({name: part for name, part in parts.items() if isinstance(part, nn.Module)})
 
 
 def _merge(into: dict[str, Any], terms: Mapping[str, Any], objective: str) -> None:

@@ -49,7 +49,9 @@ class MaskedObjective(nn.Module):
             layout = plans.layout(self.stream)
         else:
             layout = plans.plan(self.plan, self.stream).output.layout
-        return Scored.valid(layout) if self.scored_at == "valid" else Scored(layout, self.scored_at)  # type: ignore[arg-type]
+        if self.scored_at == "valid":
+            return Scored.valid(layout)
+        return Scored(layout, self.scored_at)  # type: ignore[arg-type]  # a unit by its name
 
     def denominators(self, plans: Plans) -> Mapping[str, float]:
         """The number of scored places (the sum of their weights)."""

@@ -18,11 +18,11 @@ def param_groups(model: nn.Module, section: OptimSection) -> list[dict[str, Any]
     """Trainable parameters by (decayed, share of the learning rate). Frozen ones are left out.
 
     Not decayed: vectors and scalars (biases, norms, layer scales; all of them unless ``decay_1d``) and
-    what a module names in ``no_weight_decay()`` (timm's convention for tokens and positions). Each group
-    has ``lr_scale`` and ``names``, the parameters' names in order.
+    what a module names in ``no_weight_decay()`` (timm's convention for tokens and positions), unless
+    ``decay_tokens``. Each group has ``lr_scale``, ``decayed`` and ``names``, the parameters' names in order.
     """
     shares = layer_shares(model, section.layer_decay) if section.layer_decay is not None else {}
-    spared = frozenset(_spared(model))
+    spared = frozenset() if section.decay_tokens else frozenset(_spared(model))
     groups: dict[tuple[bool, float], dict[str, Any]] = {}
     for name, param in model.named_parameters():
         if not param.requires_grad:
@@ -31,7 +31,7 @@ def param_groups(model: nn.Module, section: OptimSection) -> list[dict[str, Any]
         decayed = not flat and name not in spared
         scale = shares.get(name, 1.0)
         group = groups.setdefault((decayed, scale), {
-            "params": [], "names": [], "lr_scale": scale,
+            "params": [], "names": [], "lr_scale": scale, "decayed": decayed,
             "weight_decay": section.weight_decay if decayed else 0.0,
         })
         group["params"].append(param)
@@ -77,6 +77,8 @@ def make_optimizer(model: nn.Module, section: OptimSection, lr: float) -> torch.
     groups = param_groups(model, section)
     names = [name for group in groups for name in group.pop("names")]
     if section.name == "adamw":
+        if section.options:
+            raise RecipeError(f"optim.options {section.options} are for optimizers of timm, not for 'adamw'")
         made: torch.optim.Optimizer = torch.optim.AdamW(
             groups, lr=lr, betas=section.betas, eps=section.eps, weight_decay=0.0, fused=_fused(groups),
         )
@@ -100,9 +102,13 @@ def _of_timm(section: OptimSection, groups: list[dict[str, Any]], lr: float) -> 
             f"optim.name '{section.name}' is unknown{did_you_mean(section.name, known)}",
             hint=f"timm has {', '.join(known)}",
         )
-    return create_optimizer_v2(
-        groups, opt=section.name, lr=lr, weight_decay=0.0, betas=section.betas, eps=section.eps,
-    )
+    try:
+        return create_optimizer_v2(
+            groups, opt=section.name, lr=lr, weight_decay=0.0, betas=section.betas, eps=section.eps,
+            **section.options,
+        )
+    except TypeError as error:
+        raise RecipeError(f"optim.name '{section.name}' does not take optim.options: {error}") from error
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
@@ -111,12 +117,19 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
         group["lr"] = lr * group.get("lr_scale", 1.0)
 
 
+def set_decay(optimizer: torch.optim.Optimizer, decay: float) -> None:
+    """Give every group that is decayed the step's weight decay."""
+    for group in optimizer.param_groups:
+        if group.get("decayed", False):
+            group["weight_decay"] = decay
+
+
 def pack_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """The optimizer's state as tensors (``parameter:key``) and as plain values for JSON.
 
     Raises RecipeError for an optimizer whose state is neither.
     """
-    names: list[str] = optimizer.mmask_names  # type: ignore[attr-defined]
+    names: list[str] = optimizer.mmask_names  # type: ignore[attr-defined]  # see make_optimizer
     tensors: dict[str, torch.Tensor] = {}
     plain: dict[str, Any] = {}
     state = optimizer.state_dict()
@@ -136,17 +149,26 @@ def pack_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor
         held = {key: value for key, value in group.items() if isinstance(value, torch.Tensor)}
         tensors.update({f"{_GROUP}{number}:{key}": value for key, value in held.items()})
     scalars = [
-        {k: v for k, v in group.items() if k != "params" and isinstance(v, bool | int | float | str)}
+        {k: _plain(v) for k, v in group.items() if k != "params" and _is_plain(v)}
         for group in state["param_groups"]
     ]
     return tensors, {"state": plain, "groups": scalars}
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, bool | int | float | str) or (isinstance(value, torch.Tensor) and value.ndim == 0)
+
+
+def _plain(value: Any) -> Any:
+    """A number as Python has it; some of timm's optimizers count steps in a tensor of the group."""
+    return value.item() if isinstance(value, torch.Tensor) else value
 
 
 def unpack_state(
     optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor], saved: dict[str, Any]
 ) -> None:
     """The inverse of `pack_state`, into an optimizer of the same parameters."""
-    index = {name: i for i, name in enumerate(optimizer.mmask_names)}  # type: ignore[attr-defined]
+    index = {name: i for i, name in enumerate(optimizer.mmask_names)}  # type: ignore[attr-defined]  # see make_optimizer
     state: dict[int, dict[str, Any]] = {}
     groups = optimizer.state_dict()["param_groups"]
     for label, value in [*tensors.items(), *saved["state"].items()]:

@@ -10,7 +10,7 @@ import torch
 
 from mmask.data.faults import read_ledger
 from mmask.errors import MmaskError
-from mmask.observe.metrics import MetricsFile
+from mmask.observe.metrics import MetricsFile, read_rows
 from mmask.observe.progress import RunProgress
 from mmask.observe.report import write_report
 from mmask.train import brief
@@ -30,6 +30,7 @@ from mmask.train.loop import DONE, Loop
 from mmask.train.model import MaskedModel
 from mmask.train.optim import make_optimizer
 from mmask.train.precision import Precision, pick_device
+from mmask.train.probe import Probe
 from mmask.train.ranks import Ranks
 from mmask.train.schedule import course
 from mmask.train.seed import init_scope
@@ -178,15 +179,18 @@ class _Run:
         )
         book = self._book(done)
         health = self._health(book)
+        probe = self._probe(book)
         validation = Validation(self.reader.val, self.precision, self.ranks)
         loop = Loop(
             Feed(self.reader.train(done), self.model, self.precision, done), stepper, self.course,
             Cadence.of(
-                train, self.course.steps, held_out=self.reader.held_out > 0, pictures=health is not None
+                train, self.course.steps, held_out=self.reader.held_out > 0, pictures=health is not None,
+                probe=train.probe is not None,
             ),
             book, self.ranks, self.signals, save=lambda: self._save(loop),
             validate=lambda: self._validate(validation, average),
             draw=lambda step: self._draw(health, step),
+            probe=lambda step: self._judge(probe, average, step),
             trail=StampFile(self.folder.stamps, writes=self.ranks.first),
             done=done, stamps=stamps, saved=done if checkpoint else -1,
         )
@@ -209,6 +213,19 @@ class _Run:
             return None
         preview = self.job.host.build("preview", self.recipe.preview, model=self.model, recipe=self.recipe)
         return Health(preview, self.reader, self.precision, book)
+
+    def _probe(self, book: Logbook) -> Probe | None:
+        if self.train.probe is None or not self.ranks.first:
+            return None
+        return Probe(self.recipe, self.job.host, self.precision, book)
+
+    def _judge(self, probe: Probe | None, average: Average | None, step: int) -> dict[str, float]:
+        """Of the weights that are exported; on rank 0 alone."""
+        if probe is None:
+            return {}
+        model = self.model if average is None else average.average
+        assert isinstance(model, MaskedModel)
+        return probe(model, step)
 
     def _validate(self, validation: Validation, average: Average | None) -> dict[str, float]:
         numbers = validation(self.model)
@@ -240,6 +257,7 @@ class _Run:
         last = self.course.steps if asked is None else min(self.course.steps, asked)
         if loop.done == 0:
             loop.draw(0)
+            self._start_row(loop)
         if loop.done >= last:
             self.say(f"nothing left to do: {loop.done:,} of {self.course.steps:,} steps are done")
         with loop.book.progress:
@@ -248,6 +266,13 @@ class _Run:
             self._report()
             self._closing(loop, outcome)
         return Result(outcome, loop.done, self.folder.path)
+
+    def _start_row(self, loop: Loop) -> None:
+        """What random (or given) weights are worth: the floor of every later probe. Written once a run."""
+        if not any(row["step"] == 0 for row in read_rows(self.folder.metrics)):
+            numbers = loop.probe(0)
+            if numbers:
+                loop.book.row({"step": 0, **numbers})
 
     def _closing(self, loop: Loop, outcome: str) -> None:
         word = {"done": "done", "stopped": "stopped as asked"}.get(outcome, "stopped by a signal, saved")

@@ -131,7 +131,7 @@ class ModelScene:
             if objective not in known:
                 near = did_you_mean(objective, known)
                 raise PlanError(f"no objective '{objective}'{near}; there are {sorted(known)}")
-            self.predictions[objective] = known[objective].predict(self)  # type: ignore[operator]
+            self.predictions[objective] = known[objective].predict(self)  # type: ignore[operator]  # it holds objectives
         return self.predictions[objective]
 
     def _clean(self) -> View:

@@ -14,6 +14,7 @@ class Course:
 
     steps: optimizer steps of the whole run. warmup: how many of them warm up. kind: ``cosine`` (half a
     period, Loshchilov & Hutter 2017), ``linear`` or ``constant``. samples: of one epoch; 0 if unknown.
+    decays: weight decay of the first and the last step, or None when it does not change.
     """
 
     steps: int
@@ -24,6 +25,7 @@ class Course:
     kind: str = "cosine"
     batch: int = 1
     samples: int = 0
+    decays: tuple[float, float] | None = None
 
     def lr(self, step: int) -> float:
         """The learning rate that optimizer step ``step`` (from 0) uses."""
@@ -34,6 +36,14 @@ class Course:
         done = min(1.0, (step - self.warmup) / max(1, self.steps - self.warmup))
         left = 1 - done if self.kind == "linear" else 0.5 * (1 + math.cos(math.pi * done))
         return self.floor + (self.peak - self.floor) * left
+
+    def decay(self, step: int) -> float | None:
+        """The weight decay of optimizer step ``step``, on half a cosine period; None when it is constant."""
+        if self.decays is None:
+            return None
+        first, last = self.decays
+        done = min(1.0, step / max(1, self.steps - 1))
+        return last + (first - last) * 0.5 * (1 + math.cos(math.pi * done))
 
     def epoch(self, step: int) -> float:
         """Passes over the data after ``step`` steps, as a fraction."""
@@ -67,8 +77,13 @@ def course(recipe: Recipe, samples: int) -> Course:
         warmup = in_steps(schedule.warmup_epochs or 0.0, samples, batch)
     return Course(
         steps, min(warmup, steps), peak_lr(recipe)[0], schedule.warmup_lr, schedule.min_lr, schedule.kind,
-        batch, samples,
+        batch, samples, _decays(recipe),
     )
+
+
+def _decays(recipe: Recipe) -> tuple[float, float] | None:
+    optim = recipe.optim
+    return None if optim.weight_decay_end is None else (optim.weight_decay, optim.weight_decay_end)
 
 
 def step_sums(recipe: Recipe, samples: int) -> dict[str, str]:
@@ -85,4 +100,7 @@ def step_sums(recipe: Recipe, samples: int) -> dict[str, str]:
         warmup += f" = {schedule.warmup_epochs:g} epochs"
     if made.warmup >= made.steps:
         warmup += ": the whole run, so the peak is never held (set schedule.warmup_steps)"
-    return {"steps": steps, "learning rate": f"{lr}, {schedule.kind} to {made.floor:g}", "warm-up": warmup}
+    sums = {"steps": steps, "learning rate": f"{lr}, {schedule.kind} to {made.floor:g}", "warm-up": warmup}
+    if made.decays is not None:
+        sums["weight decay"] = f"{made.decays[0]:g} to {made.decays[1]:g} on a cosine"
+    return sums

@@ -105,7 +105,9 @@ class Stepper:
     def _quiet(self, micro: int) -> AbstractContextManager[Any]:
         """Gradients cross ranks once a step, with the last micro-batch."""
         last = micro == self.accumulate - 1
-        return nullcontext() if last or self.ranks.world == 1 else self.wrapped.no_sync()  # type: ignore[operator]
+        if last or self.ranks.world == 1:
+            return nullcontext()
+        return self.wrapped.no_sync()  # type: ignore[operator]  # with more ranks it is DDP
 
     def _gradient_norm(self) -> torch.Tensor:
         """The global norm of the unscaled gradients, after which they are clipped."""

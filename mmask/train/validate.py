@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -100,10 +101,11 @@ class Validation:
 
 def _trivial_losses(objective: torch.nn.Module, scene: ModelScene) -> Losses | None:
     """The loss of the target's own trivial predictor, or None when it has none."""
-    maker, compare = getattr(objective, "target", None), getattr(objective, "loss", None)
+    maker: Any = getattr(objective, "target", None)
+    compare: Any = getattr(objective, "loss", None)
     if compare is None or not hasattr(maker, "trivial"):
         return None
     name = str(objective.name)
     scored = scene.predictions[name].scored
-    target = maker(scene, scored)  # type: ignore[misc, operator]
-    return Losses({name: compare(maker.trivial(target), target)})  # type: ignore[union-attr, operator]
+    target = maker(scene, scored)
+    return Losses({name: compare(maker.trivial(target), target)})

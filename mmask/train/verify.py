@@ -18,7 +18,10 @@ from mmask.train.source import StreamReader
 from mmask.train.stamp import START, chain, read_stamps, stamp
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from mmask.plugin.host import Host
+    from mmask.train.model import MaskedModel
 
 Tell = Callable[[str], None]
 
@@ -84,22 +87,22 @@ def windows(steps: int, resumes: tuple[int, ...], around: int, everything: bool)
     return out
 
 
-def _again(reader: StreamReader, planner: object, first: int, last: int) -> Iterator[tuple[int, int]]:
+def _again(reader: StreamReader, planner: MaskedModel, first: int, last: int) -> Iterator[tuple[int, int]]:
     batches = reader.train(first)
     for step in range(first, last):
-        yield step, stamp(planner.draw(next(batches), step=step))  # type: ignore[attr-defined]
+        yield step, stamp(planner.draw(next(batches), step=step))
     reader.close()
 
 
-def _check_chain(folder: RunFolder, stamps: object) -> None:
+def _check_chain(folder: RunFolder, stamps: np.ndarray) -> None:
     """The file of stamps belongs to the newest checkpoint: their chains agree."""
     for path in list_steps(folder.checkpoints):
         state = load_state(path)
         step, chained = int(state["step"]), START
-        if step > len(stamps):  # type: ignore[arg-type]
+        if step > len(stamps):
             raise CheckpointError(f"{folder.stamps} ends before the checkpoint of step {step}")
         for number in range(step):
-            chained = chain(chained, number, int(stamps[number]))  # type: ignore[index]
+            chained = chain(chained, number, int(stamps[number]))
         if f"{chained:016x}" != state["stamp"]:
             raise CheckpointError(f"{folder.stamps} does not belong to the checkpoint {path.name}")
         return

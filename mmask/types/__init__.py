@@ -13,6 +13,7 @@ Nothing here imports torch when it is loaded, so manifests and the command line 
 
 from mmask.types.batch import Batch, Sample, SampleId
 from mmask.types.encoded import Encoded
+from mmask.types.labelled import Labelled, Verdict
 from mmask.types.layout import Layout
 from mmask.types.losses import Losses, Term
 from mmask.types.plan import Action, MaskPlan
@@ -22,6 +23,6 @@ from mmask.types.view import View
 from mmask.types.visibility import Visibility
 
 __all__ = [
-    "Action", "Batch", "Encoded", "Layout", "Losses", "MaskPlan", "Prediction", "Sample", "SampleId",
-    "Scored", "Target", "TargetSource", "Term", "Tokens", "View", "Visibility",
+    "Action", "Batch", "Encoded", "Labelled", "Layout", "Losses", "MaskPlan", "Prediction", "Sample", "SampleId",
+    "Scored", "Target", "TargetSource", "Term", "Tokens", "Verdict", "View", "Visibility",
 ]

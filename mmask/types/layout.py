@@ -152,7 +152,7 @@ class Layout:
         groups = {name: torch.where(there, ids.cpu().gather(1, old), -1) for name, ids in self.groups.items()}
         valid = edit > -2
         if self.valid is not None:
-            valid &= pick(self.valid, True)  # type: ignore[arg-type]
+            valid &= torch.where(there, self.valid.cpu().gather(1, old), True)
         return Layout(
             self.batch, edit.shape[1], valid=None if bool(valid.all()) else valid,
             special=pick(self.special, False), modality=pick(self.modality, -1), modalities=self.modalities,

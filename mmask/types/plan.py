@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mmask.errors import PlanError
 from mmask.types.layout import Layout
@@ -57,7 +57,7 @@ class MaskPlan:
     extra: Mapping[str, torch.Tensor] = field(default_factory=dict)
 
     @staticmethod
-    def of_hidden(layout: Layout, hidden: torch.Tensor, **more: object) -> MaskPlan:
+    def of_hidden(layout: Layout, hidden: torch.Tensor, **more: Any) -> MaskPlan:
         """A plan from the hidden places alone; kept places stay in ascending order.
 
         hidden: (B, N) bool. Raises PlanError where padding or special places are hidden.
@@ -69,7 +69,7 @@ class MaskPlan:
             raise PlanError("a plan hides padding or special places", hint="and it with layout.maskable()")
         visible = ~hidden if layout.valid is None else ~hidden & layout.valid.cpu()
         keep_idx, count = ragged_index(visible)
-        return MaskPlan(layout, hidden, keep_idx, count, **more)  # type: ignore[arg-type]
+        return MaskPlan(layout, hidden, keep_idx, count, **more)
 
     @staticmethod
     def of_order(layout: Layout, order: torch.Tensor, keep: int) -> MaskPlan:

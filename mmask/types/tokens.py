@@ -73,5 +73,7 @@ class Tokens:
 
     def with_data(self, data: torch.Tensor, *, replaced: torch.Tensor | None = None) -> Tokens:
         """The same places with other values (or ids)."""
-        name = "values" if self.values is not None else "ids"
-        return replace(self, replaced=replaced if replaced is not None else self.replaced, **{name: data})  # type: ignore[arg-type]
+        replaced = self.replaced if replaced is None else replaced
+        if self.values is not None:
+            return replace(self, values=data, replaced=replaced)
+        return replace(self, ids=data, replaced=replaced)

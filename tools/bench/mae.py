@@ -3,10 +3,11 @@
     python tools/bench/mae.py --batch 16 --rounds 7
 
 Arms: ``mmask``; ``mmask-plain``, the same with its fast paths off; ``twin`` (tools/bench/mae_twin.py: the
-reference's arithmetic with timm's blocks); ``hf`` (transformers ViTMAEForPreTraining). All have the same batch,
-mask ratio, normalised target, dtype, threads and fused AdamW. Each arm lives in a process of its own, so that
-its peak memory is its own, and takes one step when it is its turn: arms alternate, so that other work on the
-machine meets all of them. CPU seconds are user and system time over all threads, which other work hardly moves.
+reference's arithmetic with timm's blocks); ``hf`` (transformers ViTMAEForPreTraining). All have the same
+batch, mask ratio, normalised target, dtype, threads and fused AdamW. Each arm lives in a process of its own,
+so that its peak memory is its own, and takes one step when it is its turn: arms alternate, so that other work on
+the machine meets all of them. CPU seconds are user and system time over all threads; with one thread, other
+work hardly moves them.
 """
 
 from __future__ import annotations
@@ -70,10 +71,7 @@ def serve(args: argparse.Namespace) -> None:
     module, loss_of = make(args.serve, args.batch, torch.randn(args.batch, 3, args.size, args.size))
     learnt = [p for p in module.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(learnt, lr=1e-4, betas=(0.9, 0.95), weight_decay=0.05, fused=True)
-    work = None
     for turn, _ in enumerate(sys.stdin):
-        if turn == 0:
-            work = gflop(loss_of, optimizer) if args.size * args.batch <= 224 * 32 else None
         optimizer.zero_grad(set_to_none=True)
         cpu, start = time.process_time(), time.perf_counter()
         loss = loss_of(turn)
@@ -83,23 +81,23 @@ def serve(args: argparse.Namespace) -> None:
         end, cpu_end = time.perf_counter(), time.process_time()
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         numbers = {"both": middle - start, "step": end - start, "cpu_both": cpu_middle - cpu,
-                   "cpu_step": cpu_end - cpu, "peak": peak, "gflop": work, "loss": float(loss.detach())}
+                   "cpu_step": cpu_end - cpu, "peak": peak, "loss": float(loss.detach())}
         print(json.dumps(numbers), flush=True)
 
 
-def gflop(loss_of: Callable[[int], Tensor], optimizer: torch.optim.Optimizer) -> float:
-    """GFLOP of matrix products and attention in a forward and a backward pass, counted as they are run."""
+def gflop(name: str, size: int) -> float:
+    """GFLOP of products and attention in one sample's forward and backward pass, counted as they are run."""
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode
 
+    _, loss_of = make(name, 1, torch.randn(1, 3, size, size))
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         loss_of(0).backward()
-    optimizer.zero_grad(set_to_none=True)
     return counter.get_total_flops() / 1e9
 
 
 def gemm(seconds: float = 0.5) -> dict[str, float]:
-    """GFLOP/s of the fastest large product, by library, wall clock and CPU seconds of one thread's worth."""
+    """GFLOP/s of the fastest large product of either library: by the clock, and by CPU seconds."""
     import torch.nn.functional as F
 
     onednn = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
@@ -142,7 +140,7 @@ def compare(args: argparse.Namespace) -> None:
     finally:
         for process in arms.values():
             process.kill()
-    report(args, rows, peak)
+    report(args, rows, peak, {name: gflop(name, args.size) * args.batch for name in arms})
 
 
 def _turn(process: subprocess.Popen[str]) -> dict[str, Any]:
@@ -153,20 +151,24 @@ def _turn(process: subprocess.Popen[str]) -> dict[str, Any]:
     return json.loads(process.stdout.readline())
 
 
-def report(args: argparse.Namespace, rows: dict[str, list[dict[str, Any]]], peak: dict[str, float]) -> None:
+def report(
+    args: argparse.Namespace, rows: dict[str, list[dict[str, Any]]], peak: dict[str, float],
+    work: dict[str, float],
+) -> None:
     """Markdown tables."""
     print(f"torch {torch.__version__}, {args.threads} threads, batch {args.batch}, {args.size} px, fp32,")
-    print(f"GEMM peak {peak['wall']:.0f} GFLOP/s, {peak['cpu']:.0f} in a second of one core; {args.rounds} rounds\n")
-    print("| arm | forward + backward | step | CPU s, forward + backward | GFLOP | of GEMM peak | by CPU s | MiB |")
+    print(f"GEMM peak {peak['wall']:.0f} GFLOP/s, {peak['cpu']:.0f} a CPU second; {args.rounds} rounds\n")
+    print("| arm | forward + backward | step | CPU s, f + b | GFLOP | of GEMM peak | by CPU s | MiB |")
     print("|---|---|---|---|---|---|---|---|")
     for name, all_of in rows.items():
         low = {key: min(row[key] for row in all_of) for key in ("both", "step", "cpu_both", "cpu_step")}
         middle = {key: statistics.median(row[key] for row in all_of) for key in ("both", "step")}
-        work, most = all_of[0]["gflop"] or 0.0, max(row["peak"] for row in all_of)
+        done, most = work[name], max(row["peak"] for row in all_of)
         print(
             f"| {name} | {low['both']:.2f} s (median {middle['both']:.2f}) | {low['step']:.2f} s"
-            f" ({middle['step']:.2f}) | {low['cpu_both']:.2f} | {work:.0f} | {work / low['both'] / peak['wall']:.2f}"
-            f" | {work / low['cpu_both'] / peak['cpu']:.2f} | {most:.0f} |"
+            f" ({middle['step']:.2f}) | {low['cpu_both']:.2f} | {done:.0f}"
+            f" | {done / low['both'] / peak['wall']:.2f}"
+            f" | {done / low['cpu_both'] / peak['cpu']:.2f} | {most:.0f} |"
         )
     first = next(iter(rows))
     print(f"\n| against {first} | " + " | ".join(_KEYS.values()) + " |\n|---|" + "---|" * len(_KEYS))

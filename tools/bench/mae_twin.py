@@ -1,7 +1,7 @@
-"""The arithmetic of the reference MAE, written plainly with timm's parts: what the fast path is compared with.
+"""The arithmetic of the reference MAE, written plainly with timm's parts: what the fast path runs against.
 
-The order of operations is that of He et al.'s PyTorch code: every patch is embedded by a convolution, positions
-are added, hidden patches are dropped by a gather, the decoder runs everywhere, and the loss is weighed.
+The order of operations is that of He et al.'s PyTorch code: every patch is embedded by a convolution,
+positions are added, hidden patches are dropped by a gather, the decoder runs everywhere, the loss is weighed.
 """
 
 from __future__ import annotations
@@ -35,9 +35,11 @@ class PlainMAE(nn.Module):
         self.norm = norm(width)
         self.decoder_embed = nn.Linear(width, decoder_width)
         self.mask_token = nn.Parameter(torch.randn(1, 1, decoder_width) * 0.02)
-        self.decoder_pos_embed = nn.Parameter(sincos(decoder_width, grid, prefix=1)[None], requires_grad=False)
+        table = sincos(decoder_width, grid, prefix=1)
+        self.decoder_pos_embed = nn.Parameter(table[None], requires_grad=False)
         self.decoder_blocks = nn.ModuleList(
-            Block(decoder_width, decoder_heads, 4.0, qkv_bias=True, norm_layer=norm) for _ in range(decoder_depth)
+            Block(decoder_width, decoder_heads, 4.0, qkv_bias=True, norm_layer=norm)
+            for _ in range(decoder_depth)
         )
         self.decoder_norm = norm(decoder_width)
         self.decoder_pred = nn.Linear(decoder_width, patch * patch * 3)

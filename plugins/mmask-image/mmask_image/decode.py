@@ -85,8 +85,10 @@ class ImageDecoder:
                 return _array(data, self.channels, self.max_pixels)
             if self.channels not in (1, 3):
                 raise SampleError(f"a .{extension} gives 1 or 3 channels, not {self.channels}", hint="use .npy")
-            limits = {"max_pixels": self.max_pixels, "orient": self.orient}
-            return torch.from_numpy(read_picture(data, channels=self.channels, **limits))
+            picture = read_picture(
+                data, channels=self.channels, max_pixels=self.max_pixels, orient=self.orient
+            )
+            return torch.from_numpy(picture)
         except SampleError as error:
             raise SampleError(f"{sample.id}.{extension}: {error.message}", hint=error.hint) from error
 

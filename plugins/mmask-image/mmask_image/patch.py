@@ -65,6 +65,10 @@ class PatchTokenizer:
             raise RecipeError(f"field '{self.field}' is {image.dtype}; pictures are uint8 or floating point")
         return Tokens(layout, values)
 
+    def example(self, count: int) -> dict[str, torch.Tensor]:
+        """Pictures of normalised noise, from torch's generator: what an export is compared on."""
+        return {self.field: torch.randn(count, self.in_chans, *self.image_size)}
+
     def pixels(self, values: torch.Tensor) -> torch.Tensor:
         """The inverse: (B, N, D) normalised patches -> (B, C, H, W) in [0, 1] where they were pixels."""
         image = unpatchify(values, self.grid, self.patch, self.in_chans)

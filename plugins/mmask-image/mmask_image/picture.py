@@ -64,7 +64,7 @@ def _pillow(data: bytes, channels: int, max_pixels: int, orient: bool) -> NDArra
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # max_pixels is the limit here
-            image = Image.open(io.BytesIO(data))
+            image: Image.Image = Image.open(io.BytesIO(data))
         check_size(image.height, image.width, max_pixels)
         if orient:
             image = ImageOps.exif_transpose(image)

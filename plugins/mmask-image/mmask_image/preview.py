@@ -2,29 +2,49 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 
-from mmask.api import Batch, MaskedModel, MaskedObjective, MaskPlan, RecipeError
+from mmask.api import Batch, MaskedModel, MaskedObjective, MaskPlan, RecipeError, Target
 
 _GREY, _PAPER, _INK = 128, 255, 40
-_TITLE, _GAP = 16, 4
+_TITLE, _GAP, _SPACE = 16, 4, 24
+
+
+@runtime_checkable
+class Drawable(Protocol):
+    """What this preview needs of a tokenizer: its values drawn."""
+
+    def pixels(self, values: torch.Tensor) -> torch.Tensor:
+        """(B, N, D) values -> (B, C, H, W) in [0, 1]."""
+        ...
+
+
+@runtime_checkable
+class Restorable(Protocol):
+    """What this preview needs of a target: predictions brought back to the tokenizer's values."""
+
+    normalise: bool
+
+    def restore(self, value: torch.Tensor, target: Target) -> torch.Tensor:
+        """(S, D) predictions -> (S, D) on the scale of the tokens."""
+        ...
 
 
 class MaePreview:
-    """A row for each sample: original, hidden patches in grey, and the prediction in their place.
+    """Each sample three times: original, hidden patches in grey, and the prediction in their place.
 
-    samples: rows. tile: least side of a drawn picture in pixels; smaller pictures are enlarged by whole
-    numbers. Pictures are brought back to [0, 1] with the tokenizer's mean and std. With normalised
-    targets the model predicts neither a patch's mean nor its contrast: those of the truth are put back,
-    as the reference's visualisation does, and the picture says so. One channel is drawn grey; of more
-    than three, the first three.
+    samples: how many, ``across`` of them a line. tile: least side of a drawn picture in pixels; smaller
+    pictures are enlarged by whole numbers. Pictures are brought back to [0, 1] with the tokenizer's mean
+    and std. With normalised targets the model predicts neither a patch's mean nor its contrast: those of
+    the truth are put back, as the reference's visualisation does, and the picture says so. One channel is
+    drawn grey; of more than three, the first three.
     """
 
-    def __init__(self, *, samples: int = 8, tile: int = 128) -> None:
-        self.samples, self.tile = samples, tile
+    def __init__(self, *, samples: int = 8, tile: int = 128, across: int = 2) -> None:
+        self.samples, self.tile, self.across = samples, tile, across
 
     def __call__(
         self, model: MaskedModel, batch: Batch, *, plans: Any = None, predict: bool = True
@@ -40,7 +60,7 @@ class MaePreview:
                 columns, note = _columns(model, batch, full, predict)
         finally:
             model.train(was)
-        return _sheet(columns, note, self.tile)
+        return sheet(columns, note, self.tile, self.across)
 
 
 def _columns(
@@ -48,55 +68,65 @@ def _columns(
 ) -> tuple[dict[str, torch.Tensor], str]:
     """Column title -> (B, C, H, W) pictures in [0, 1], and a footnote."""
     scene = model.scene(batch, plans)
-    objective = _objective(model)
+    objective, maker = _objective(model)
     plan = scene.plan(objective.plan or "mask", objective.stream)
     stream = objective.stream or next(iter(model.tokenizers))
     tokenizer, clean = model.tokenizers[stream], scene.view("clean").tokens[stream].values
+    if not isinstance(tokenizer, Drawable) or clean is None:
+        raise RecipeError(f"preview 'mae' draws values as pixels; the tokenizer of stream '{stream}' has none")
     original = tokenizer.pixels(clean).float().cpu()
-    columns = {"original": original, "hidden": _greyed(original, plan)}
+    columns = {"original": original, "hidden": greyed(original, plan)}
     if not predict:
         return columns, f"{plan.ratio():.0%} hidden"
     prediction = objective.predict(scene)
     target = objective.target(scene, prediction.scored)
     filled = clean.flatten(0, 1).clone()
     index = prediction.scored.index
-    value = objective.target.restore(prediction.value, target).to(filled.dtype)
+    value = maker.restore(prediction.value, target).to(filled.dtype)
     filled = value if index is None else filled.index_copy(0, index.to(filled.device), value)
     columns["reconstructed"] = tokenizer.pixels(filled.view_as(clean)).float().cpu()
-    normalised = objective.target.normalise
-    return columns, "each patch's own mean and deviation put back" if normalised else ""
+    return columns, "each patch's own mean and deviation put back" if maker.normalise else ""
 
 
-def _objective(model: MaskedModel) -> MaskedObjective:
+def _objective(model: MaskedModel) -> tuple[MaskedObjective, Restorable]:
+    """The first objective that predicts what can be drawn, and its target."""
     for objective in model.objectives.values():
-        if isinstance(objective, MaskedObjective) and hasattr(objective.target, "restore"):
-            return objective
+        if isinstance(objective, MaskedObjective) and isinstance(objective.target, Restorable):
+            return objective, objective.target
     raise RecipeError("preview 'mae' draws predictions of pixels; no objective has such a target")
 
 
-def _greyed(pictures: torch.Tensor, plan: MaskPlan) -> torch.Tensor:
+def greyed(pictures: torch.Tensor, plan: MaskPlan) -> torch.Tensor:
+    """Pictures (B, C, H, W) with hidden patches in grey."""
     hidden = plan.on_grid(plan.layout.unit or 1)
     return torch.where(hidden[:, None], torch.full_like(pictures, _GREY / 255), pictures)
 
 
-def _sheet(columns: dict[str, torch.Tensor], note: str, tile: int) -> np.ndarray:
+def sheet(columns: dict[str, torch.Tensor], note: str, tile: int, across: int = 2) -> np.ndarray:
+    """``across`` samples a line, each as its columns side by side; titles above, a footnote below.
+
+    columns: title -> (B, C, H, W) in [0, 1]. -> (H, W, 3) uint8.
+    """
     from PIL import Image, ImageDraw
 
     drawn = {title: _rgb(pictures) for title, pictures in columns.items()}
-    rows, high, wide, _ = next(iter(drawn.values())).shape
+    count, high, wide, _ = next(iter(drawn.values())).shape
     times = max(1, -(-tile // min(high, wide)))
-    high, wide = high * times, wide * times
-    size = (len(drawn) * (wide + _GAP) + _GAP, _TITLE + rows * (high + _GAP) + (_TITLE if note else _GAP))
-    sheet = Image.new("RGB", size, (_PAPER,) * 3)
-    draw = ImageDraw.Draw(sheet)
+    high, wide, across = high * times, wide * times, min(across, count)
+    lines, block = -(-count // across), len(drawn) * (wide + _GAP) + _SPACE
+    size = (across * block - _SPACE + _GAP, _TITLE + lines * (high + _GAP) + (_TITLE if note else _GAP))
+    page = Image.new("RGB", size, (_PAPER,) * 3)
+    draw = ImageDraw.Draw(page)
     for column, (title, pictures) in enumerate(drawn.items()):
-        left = _GAP + column * (wide + _GAP)
-        draw.text((left, 2), title, fill=(_INK,) * 3)
-        for row, picture in enumerate(pictures):
+        for number, picture in enumerate(pictures):
+            line, place = divmod(number, across)
+            left = _GAP + place * block + column * (wide + _GAP)
+            if line == 0:
+                draw.text((left, 2), title, fill=(_INK,) * 3)
             big = picture.repeat(times, 0).repeat(times, 1)
-            sheet.paste(Image.fromarray(big), (left, _TITLE + row * (high + _GAP)))
+            page.paste(Image.fromarray(big), (left, _TITLE + line * (high + _GAP)))
     draw.text((_GAP, size[1] - _TITLE + 2), note, fill=(_INK,) * 3)
-    return np.asarray(sheet).copy()
+    return np.asarray(page).copy()
 
 
 def _rgb(pictures: torch.Tensor) -> np.ndarray:

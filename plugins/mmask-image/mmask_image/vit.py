@@ -23,6 +23,7 @@ from mmask.api import (
     run_block,
     sincos,
 )
+from mmask_image.export.dense import Dense, VitSizes, vit_dense
 
 
 class VisionEncoder(VisionTransformer):
@@ -38,6 +39,9 @@ class VisionEncoder(VisionTransformer):
     hides nothing. Positions are fixed (``pos_embed`` takes no gradient); the row of [CLS] is zero.
     """
 
+    pos_embed: nn.Parameter  # timm has variants without these two; this class is none of them
+    cls_token: nn.Parameter
+
     def __init__(
         self, *, width: int, depth: int, heads: int, tokenizer: Any, mlp_ratio: float = 4.0,
         eps: float = 1e-6, qkv_bias: bool = True, drop_path: float = 0.0,
@@ -51,7 +55,10 @@ class VisionEncoder(VisionTransformer):
             qkv_bias=qkv_bias, drop_path_rate=drop_path, norm_layer=partial(nn.LayerNorm, eps=eps),
             weight_init="skip",
         )
-        self.grid, self.pool, self.fast = tuple(tokenizer.grid), pool, fast
+        self.grid, self.fast = tuple(tokenizer.grid), fast
+        self.pooling = pool  # ``pool`` is a method of timm's class
+        self.image_size, self.patch = tuple(tokenizer.image_size), tuple(tokenizer.patch)
+        self.in_chans = int(tokenizer.in_chans)
         self.pos_embed.requires_grad_(False)
         self.reset_parameters()
 
@@ -75,7 +82,8 @@ class VisionEncoder(VisionTransformer):
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
 
     def embed(self, values: Tensor) -> Tensor:
         """The patch convolution of some patches, as one matrix product. (B, K, p·p·C) -> (B, K, width)."""
@@ -99,17 +107,21 @@ class VisionEncoder(VisionTransformer):
         ahead = (self.cls_token + self.pos_embed[:, : self.prefix]).to(x.dtype)
         return torch.cat([ahead.expand(layout.batch, -1, -1), x], dim=1)
 
-    def forward(self, view: View, *, taps: Sequence[str] = ()) -> Encoded:
+    def forward(  # type: ignore[override]  # timm's takes an image, this one a view of it
+        self, view: View, *, taps: Sequence[str] = ()
+    ) -> Encoded:
         """The states of the view's patches after the final norm.
 
         taps: ``block.i`` for the (B, prefix + K, width) output of block i, negative counted from the end.
         ``pooled`` is made in evaluation mode only, since no loss reads it.
         """
-        if view.visibility is not None and not view.visibility.full:
+        layers = range(len(self.blocks))
+        if view.visibility is not None and not all(view.visible(layer).full for layer in layers):
             raise PlanError("this encoder lets every patch see every other; the view restricts that")
         tokens, wanted = view.only(), self._taps(taps)
         x, layout = self.sequence(tokens), tokens.layout
-        keys, found = key_bias(layout.valid, self.prefix, x.device), {}
+        keys = key_bias(layout.valid, self.prefix, x.device)
+        found: dict[str, Tensor] = {}
         for number, block in enumerate(self.blocks):
             if self.grad_checkpointing and self.training:
                 x = checkpoint(run_block, block, x, keys, fast=self.fast, use_reentrant=False)
@@ -119,6 +131,15 @@ class VisionEncoder(VisionTransformer):
         x = self.norm(x)
         pooled = None if self.training else self._pooled(x, layout.valid)
         return Encoded(layout, x, self.prefix, pooled, found)
+
+    def dense(self) -> Dense:
+        """The same network as timm makes it; what exporters start from."""
+        block = self.blocks[0]
+        sizes = VitSizes(
+            self.image_size, self.patch, self.in_chans, self.width, len(self.blocks), block.attn.num_heads,
+            block.mlp.fc1.out_features, block.attn.qkv.bias is not None, self.norm.eps,
+        )
+        return vit_dense(self, sizes, pool=self.pooling)
 
     def _taps(self, taps: Sequence[str]) -> dict[int, list[str]]:
         names = {f"block.{i}": i % len(self.blocks) for i in range(-len(self.blocks), len(self.blocks))}
@@ -134,7 +155,7 @@ class VisionEncoder(VisionTransformer):
         return out
 
     def _pooled(self, x: Tensor, valid: Tensor | None) -> Tensor:
-        if self.pool == "cls":
+        if self.pooling == "cls":
             return x[:, 0]
         places = x[:, self.prefix :]
         if valid is None:

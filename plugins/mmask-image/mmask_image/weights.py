@@ -5,12 +5,12 @@ from __future__ import annotations
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
-from mmask.api import CheckpointError, TransformerDecoder, resize_positions
+from mmask.api import CheckpointError, MaskedModel, TransformerDecoder, resize_positions
 
 # Start of an official name -> start of ours, in the decoder. Names of the encoder are timm's and stay.
 _DECODER = {
@@ -115,8 +115,9 @@ def _parts(model: nn.Module) -> tuple[nn.Module, TransformerDecoder | None]:
     """(encoder, decoder or None) of a whole model, or of a network alone."""
     if not hasattr(model, "networks"):
         return model, None
-    heads = [m for m in model.objectives.modules() if isinstance(m, TransformerDecoder)]
-    return model.encoder, heads[0] if heads else None
+    whole = cast("MaskedModel", model)  # or a wrapper that passes its attributes on, as torch.compile's
+    heads = [m for m in whole.objectives.modules() if isinstance(m, TransformerDecoder)]
+    return whole.encoder, heads[0] if heads else None
 
 
 def _job(
@@ -132,7 +133,7 @@ def _job(
         value = given
         if given.shape != shape and name in _TABLES:
             lines.append(f"resized: {what} {name} from {given.shape[1]} to {shape[1]} rows")
-            value = _table(module, given, shape)
+            value = _table(cast(_Placed, module), given, shape)
         if value.shape != shape:
             raise CheckpointError(f"{what} {name} is {tuple(value.shape)}, the model has {tuple(shape)}")
         ready[name] = value
@@ -140,7 +141,14 @@ def _job(
     return module, ready
 
 
-def _table(module: nn.Module, table: Tensor, shape: torch.Size) -> Tensor:
+class _Placed(Protocol):
+    """A module with a table of positions: both the encoder and the decoder."""
+
+    prefix: int
+    grid: tuple[int, ...]
+
+
+def _table(module: _Placed, table: Tensor, shape: torch.Size) -> Tensor:
     prefix, grid = module.prefix, module.grid
     side = round((table.shape[1] - prefix) ** 0.5)
     if table.ndim != 3 or side * side != table.shape[1] - prefix or table.shape[2] != shape[2]:
@@ -148,7 +156,7 @@ def _table(module: nn.Module, table: Tensor, shape: torch.Size) -> Tensor:
             f"a position table {tuple(table.shape)} cannot be resized to {tuple(shape)}",
             hint="only tables of square grids say what their grid was, and only the grid may change",
         )
-    return resize_positions(table, (side, side), tuple(grid), prefix=prefix)
+    return resize_positions(table, (side, side), grid, prefix=prefix)
 
 
 def _safetensors(path: Path) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ import timm
 import torch
 from timm.models.vision_transformer import VisionTransformer
 
-from mmask.api import MaskPlan, PlanError, RecipeError, View, use
+from mmask.api import MaskPlan, PlanError, RecipeError, View, Visibility, use
 from mmask_image.patch import PatchTokenizer
 from mmask_image.recipes import mae as recipes
 from mmask_image.recipes.mae import mae
@@ -128,6 +128,28 @@ def test_taps_are_the_outputs_of_blocks(build, pictures):
     assert (encoded.pooled - encoded.places.mean(1)).abs().max() < 1e-12
     with pytest.raises(PlanError, match=r"block\.0 to block\.2"):
         model.encoder(view, taps=("block.7",))
+
+
+@pytest.mark.parametrize("pool", ["mean", "cls"])
+def test_the_option_pool_leaves_timms_own_pooling_alone(pool, pictures):
+    tokenizer = PatchTokenizer(size=8, image_size=16)
+    encoder = VisionEncoder(width=12, depth=1, heads=3, tokenizer=tokenizer, pool=pool).eval()
+    batch = pictures(2, 3, 16, 16)
+    encoded = encoder.float()(View("clean", {"image": tokenizer(batch)}))
+    want = encoded.state[:, 0] if pool == "cls" else encoded.places.mean(1)
+    assert torch.allclose(encoded.pooled, want)
+    assert torch.equal(encoder.forward_head(encoded.state), encoded.state[:, 0])  # timm's reads [CLS]
+
+
+def test_a_view_restricted_in_any_layer_is_refused(build, pictures):
+    model, batch = build(small()).double().eval(), pictures(2, 3, 32, 48)
+    tokens, free, causal = model.tokenizers["image"](batch), Visibility(), Visibility(causal=True)
+    want = model.encoder(View("clean", {"image": tokens})).state
+    for open_ in (free, (free,) * 3):
+        assert torch.equal(model.encoder(View("clean", {"image": tokens}, visibility=open_)).state, want)
+    for shut in (causal, (free, free, causal)):
+        with pytest.raises(PlanError, match="restricts"):
+            model.encoder(View("clean", {"image": tokens}, visibility=shut))
 
 
 def test_activation_checkpointing_changes_no_gradient(build, pictures):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import types
 
+import numpy as np
 import pytest
 
 from mmask.api import Component, MaskPlan
@@ -75,6 +76,24 @@ class Leaky:
         hidden = torch.zeros(layout.batch, layout.length, dtype=torch.bool)
         hidden[torch.arange(layout.batch), torch.arange(layout.batch)] = True
         return MaskPlan(layout, hidden, torch.arange(layout.length).expand(layout.batch, -1))
+
+
+class Careless(fakes.FakeMasker):
+    """Draws a single number from a global generator."""
+
+    def plan(self, layout, keys):
+        np.random.rand()
+        return super().plan(layout, keys)
+
+
+def test_one_draw_from_a_global_generator_is_noticed():
+    class Laws(MaskerLaws):
+        def make(self):
+            return Careless()
+
+    Laws.__test__ = False
+    with pytest.raises(AssertionError):
+        Laws().test_global_generators_are_left_alone()
 
 
 @pytest.mark.parametrize("law", [

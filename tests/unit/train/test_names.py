@@ -13,7 +13,8 @@ from mmask.train.names import check_names
 
 
 @pytest.mark.parametrize(("change", "said"), [
-    (lambda r: setattr(r, "exports", "encodr"), "exports = 'encodr': no network of that name (did you mean"),
+    (lambda r: setattr(r, "exports", "encodr"),
+     "exports = 'encodr': no network of that name (did you mean 'encoder'?)"),
     (lambda r: setattr(r.views["masked"], "of", "claen"), "views.masked.of = 'claen': no view of that name"),
     (lambda r: setattr(r.views["masked"], "of", "masked"), "masked of masked never ends at 'clean'"),
     (lambda r: setattr(r.views["masked"], "plan", "maks"), "views.masked.plan = 'maks': no plan of that name"),

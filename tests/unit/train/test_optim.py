@@ -44,6 +44,10 @@ def test_decay_1d_decays_everything_but_what_modules_declare() -> None:
     assert decayed(Tokens(), decay_1d=True) == {"cls": False, "lin.weight": True, "lin.bias": True}
 
 
+def test_decay_tokens_decays_what_modules_declare_and_no_vectors() -> None:
+    assert decayed(Tokens(), decay_tokens=True) == {"cls": True, "lin.weight": True, "lin.bias": False}
+
+
 def test_nothing_to_train_is_an_error() -> None:
     with pytest.raises(RecipeError, match="nothing is trained"):
         param_groups(nn.Linear(2, 2).requires_grad_(False), OptimSection(lr=1.0))

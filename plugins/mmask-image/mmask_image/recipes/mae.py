@@ -50,7 +50,8 @@ def mae(
             )
         },
         # 1.5e-4 * 4096 / 256 = 2.4e-3; biases and norms are not decayed; the reference ran in fp16 autocast
-        optim=OptimSection(base_lr=1.5e-4, betas=(0.9, 0.95), weight_decay=0.05),
+        # the reference spares vectors only: [CLS] and the mask token are decayed
+        optim=OptimSection(base_lr=1.5e-4, betas=(0.9, 0.95), weight_decay=0.05, decay_tokens=True),
         schedule=ScheduleSection(epochs=800, warmup_epochs=40),
         preview=use("mae"),
         profiles={"demo": {**_DEMO, **(demo or {})}},

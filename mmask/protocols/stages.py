@@ -1,18 +1,11 @@
-"""The verbs of the pipeline: what each kind of component must do. Shapes as in `mmask.types`.
-
-A component is any class or function with these methods; nothing has to be inherited. Components that hold
-parameters are ``torch.nn.Module``s. Constructors take keyword options only: they become the recipe's keys,
-are checked by name, and their annotations and docstrings are what ``mmask recipe show`` prints.
-"""
+"""The verbs of the pipeline's own stages, from stored bytes to loss terms."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
 
     from mmask.keyed import Keys
@@ -48,7 +41,10 @@ class Decoder(Protocol):
 
 @runtime_checkable
 class Tokenizer(Protocol):
-    """Cuts a batch into tokens. A module when it learns (a convolutional front end)."""
+    """Cuts a batch into tokens. A module when it learns (a convolutional front end).
+
+    May also offer ``example(count) -> {field: tensor}``: random fields, on which exports are compared.
+    """
 
     def layout(self, batch: Batch) -> Layout:
         """Where the tokens will lie, from shapes and lengths alone."""
@@ -205,58 +201,4 @@ class Scene(Plans, Protocol):
 
     def retokenize(self, stream: str, batch: Batch) -> Tokens:
         """A stream's tokens of a changed batch, for corruptions of the signal."""
-        ...
-
-
-@runtime_checkable
-class Packer(Protocol):
-    """Turns raw files into samples for ``mmask data pack``. ``extensions`` names the files it takes."""
-
-    extensions: Sequence[str]
-
-    def __call__(self, path: Path, row: Mapping[str, Any]) -> Mapping[str, bytes]:
-        """field name -> bytes of one sample. ``row`` holds the manifest's columns (label, caption, ...)."""
-        ...
-
-
-@runtime_checkable
-class Preview(Protocol):
-    """Draws a batch, a plan or a reconstruction as a picture."""
-
-    def __call__(self, model: Any, batch: Batch, *, plans: Any = None, predict: bool = True) -> np.ndarray:
-        """(H, W, 3) uint8. ``predict`` False draws the plan alone, without running the model.
-
-        A preview of stored samples (``mmask data inspect``) says in ``parts`` which ones it can draw; its batch
-        holds their undecoded bytes and there is no model.
-        """
-        ...
-
-
-@runtime_checkable
-class Tracker(Protocol):
-    """Receives logged numbers and pictures."""
-
-    def log(self, step: int, numbers: Mapping[str, float]) -> None:
-        """Scalars of one logged step."""
-        ...
-
-    def picture(self, step: int, name: str, image: np.ndarray) -> None:
-        """(H, W, 3) uint8."""
-        ...
-
-    def close(self) -> None:
-        """Flush."""
-        ...
-
-
-@runtime_checkable
-class WeightsFormat(Protocol):
-    """Reads (and writes) another codebase's checkpoint."""
-
-    def read(self, path: Path) -> Mapping[str, torch.Tensor]:
-        """That codebase's names -> tensors, without running code from the file."""
-        ...
-
-    def load(self, model: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> Iterator[str]:
-        """Copy into a model; yields a line for everything missing, unexpected or resized."""
         ...

@@ -1,0 +1,1 @@
+"""What features are worth: evaluators on labelled shards, cached features, seeds, intervals, pictures."""

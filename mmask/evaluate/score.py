@@ -1,0 +1,115 @@
+"""Numbers of an evaluation: accuracies of each seed, means, and intervals over seeds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmask.errors import DataError
+from mmask.types import Labelled, Verdict
+
+TOP = 5
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One seed. numbers: metric -> value. about: what the evaluator said. confusion: (C, C) counts, truth by row."""
+
+    seed: int
+    fitted: int
+    numbers: Mapping[str, float]
+    about: Mapping[str, Any]
+    confusion: np.ndarray
+
+
+def measure(verdict: Verdict, fit: Labelled, test: Labelled, seed: int) -> Tried:
+    """``top1``, ``top5`` (with more than five classes), ``balanced`` (the mean of the classes' recalls)."""
+    from sklearn.metrics import confusion_matrix, recall_score, top_k_accuracy_score
+
+    labels = _truth(verdict, test)
+    scores = verdict.scores.double()
+    if scores.shape != (len(labels), test.classes) or not bool(torch.isfinite(scores).all()):
+        raise DataError(
+            f"the evaluator gave scores {tuple(scores.shape)}, expected finite {(len(labels), test.classes)}"
+        )
+    truth, said, known = labels.numpy(), scores.argmax(1).numpy(), np.arange(test.classes)
+    numbers = {"top1": float((truth == said).mean())}
+    if test.classes > TOP:
+        numbers["top5"] = float(top_k_accuracy_score(truth, scores.numpy(), k=TOP, labels=known))
+    numbers["balanced"] = float(recall_score(truth, said, labels=np.unique(truth), average="macro"))
+    return Tried(seed, len(fit), numbers, dict(verdict.about), confusion_matrix(truth, said, labels=known))
+
+
+def _truth(verdict: Verdict, test: Labelled) -> Tensor:
+    if verdict.ids is None:
+        return test.labels
+    table = dict(zip(test.ids.tolist(), test.labels.tolist(), strict=True))
+    return torch.tensor([table[one] for one in verdict.ids.tolist()], dtype=torch.int64)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean over seeds and half the width of the 95 % interval of that mean; None with one seed."""
+
+    mean: float
+    half: float | None
+
+    @staticmethod
+    def of(values: Sequence[float], level: float = 0.95) -> Spread:
+        """Student's t with n - 1 degrees of freedom."""
+        mean, n = float(np.mean(values)), len(values)
+        if n < 2:
+            return Spread(mean, None)
+        from scipy.stats import t
+
+        return Spread(mean, float(t.ppf(0.5 + level / 2, n - 1) * np.std(values, ddof=1) / math.sqrt(n)))
+
+    def __str__(self) -> str:
+        return f"{self.mean:.1%}" + (f" ± {self.half:.1%}" if self.half is not None else "")
+
+
+@dataclass(frozen=True)
+class Result:
+    """One evaluator on one arm with one number of labels, over seeds."""
+
+    task: str
+    arm: str
+    run: str
+    step: int
+    init: str
+    features: str
+    pool: str
+    data: Mapping[str, Any]
+    labels: str
+    options: Mapping[str, Any]
+    classes: Sequence[int]
+    tried: Sequence[Tried] = field(repr=False)
+
+    def spread(self, metric: str = "top1") -> Spread:
+        """Over seeds."""
+        return Spread.of([one.numbers[metric] for one in self.tried])
+
+    @property
+    def metrics(self) -> list[str]:
+        """Names of what was measured."""
+        return list(self.tried[0].numbers)
+
+    @property
+    def confusion(self) -> np.ndarray:
+        """(C, C) counts, summed over seeds."""
+        return np.sum([one.confusion for one in self.tried], axis=0)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        told = {name: value for name, value in vars(self).items() if name != "tried"}
+        seeds = [
+            {"seed": one.seed, "fitted": one.fitted, **one.numbers, "about": dict(one.about)} for one in self.tried
+        ]
+        numbers = {metric: asdict(self.spread(metric)) for metric in self.metrics}
+        return {**told, "seeds": seeds, "summary": numbers, "confusion": self.confusion.tolist()}

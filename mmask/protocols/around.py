@@ -1,0 +1,140 @@
+"""The verbs of what stands around the pipeline: raw files, pictures, trackers, other libraries, evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from mmask.types import (
+        Batch,
+        Labelled,
+        Verdict,
+    )
+
+
+@runtime_checkable
+class Packer(Protocol):
+    """Turns raw files into samples for ``mmask data pack``. ``extensions`` names the files it takes."""
+
+    extensions: Sequence[str]
+
+    def __call__(self, path: Path, row: Mapping[str, Any]) -> Mapping[str, bytes]:
+        """field name -> bytes of one sample. ``row`` holds the manifest's columns (label, caption, ...)."""
+        ...
+
+
+@runtime_checkable
+class Preview(Protocol):
+    """Draws a batch, a plan or a reconstruction as a picture."""
+
+    def __call__(self, model: Any, batch: Batch, *, plans: Any = None, predict: bool = True) -> np.ndarray:
+        """(H, W, 3) uint8. ``predict`` False draws the plan alone, without running the model.
+
+        A preview of stored samples (``mmask data inspect``) says in ``parts`` which ones it can draw; its batch
+        holds their undecoded bytes and there is no model.
+        """
+        ...
+
+
+@runtime_checkable
+class Tracker(Protocol):
+    """Receives logged numbers and pictures."""
+
+    def log(self, step: int, numbers: Mapping[str, float]) -> None:
+        """Scalars of one logged step."""
+        ...
+
+    def picture(self, step: int, name: str, image: np.ndarray) -> None:
+        """(H, W, 3) uint8."""
+        ...
+
+    def close(self) -> None:
+        """Flush."""
+        ...
+
+
+@runtime_checkable
+class WeightsFormat(Protocol):
+    """Reads (and writes) another codebase's checkpoint."""
+
+    def read(self, path: Path) -> Mapping[str, torch.Tensor]:
+        """That codebase's names -> tensors, without running code from the file."""
+        ...
+
+    def load(self, model: torch.nn.Module, weights: Mapping[str, torch.Tensor]) -> Iterator[str]:
+        """Copy into a model; yields a line for everything missing, unexpected or resized."""
+        ...
+
+
+@runtime_checkable
+class Exporter(Protocol):
+    """Writes the exported network in another library's form, such that it can be compared there.
+
+    ``mmask export`` calls ``write``, runs the snippet it returns inside the folder, in a fresh process, and hands
+    the names that the snippet defined to ``theirs``. Nothing is kept unless both sides agree.
+
+    needs: modules that must be installed; extra: what pip installs to get them. dtype: ``float32`` or ``float64``,
+    in which both sides are run. tolerance: the largest difference, relative to an output's largest magnitude.
+    """
+
+    needs: Sequence[str]
+    extra: str
+    dtype: str
+    tolerance: float
+
+    def write(self, model: Any, recipe: Any, folder: Path) -> str:
+        """-> Python that loads the files. Raises ExportError for a network that the form cannot hold."""
+        ...
+
+    def inputs(self, model: Any, batch: Batch) -> Mapping[str, torch.Tensor]:
+        """What both sides are run on, from an example batch."""
+        ...
+
+    def ours(self, model: Any, inputs: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+        """The outputs of the run's `MaskedModel`."""
+        ...
+
+    def theirs(self, loaded: Mapping[str, Any], inputs: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+        """The same outputs of what the snippet loaded."""
+        ...
+
+
+class Subject(Protocol):
+    """The encoder under evaluation and its stored samples, for evaluators that want the network itself.
+
+    width: channels of its features. device: where it is to run.
+    """
+
+    width: int
+    device: torch.device
+
+    def network(self, **options: Any) -> torch.nn.Module:
+        """A fresh copy with the arm's weights, in evaluation mode; ``module(batch)`` -> (B, width) features
+        with gradients. ``options`` replace the encoder's own in the recipe (``drop_path=0.1``)."""
+        ...
+
+    def train(self, rows: torch.Tensor, *, batch: int, epochs: int, seed: int) -> Iterator[Batch]:
+        """Shuffled and augmented batches on the device, class indices under ``label``, epoch after epoch."""
+        ...
+
+    def stored(self, rows: torch.Tensor, *, batch: int) -> Iterator[Batch]:
+        """The samples once, in the order of ``rows``, as evaluation sees them."""
+        ...
+
+
+@runtime_checkable
+class Evaluator(Protocol):
+    """Judges features, or a network, on labelled samples. ``wants`` says what `Labelled` must hold: ``pooled``
+    features, the states of all ``places``, or the ``network`` itself."""
+
+    wants: str
+
+    def __call__(self, fit: Labelled, test: Labelled, *, seed: int) -> Verdict:
+        """Learn from ``fit``, predict ``test``. ``seed`` decides every random draw. Labels of ``test`` must
+        not be used: what is tuned is tuned on a part of ``fit``."""
+        ...

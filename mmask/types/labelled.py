@@ -1,0 +1,58 @@
+"""Labelled samples as an evaluator gets them, and what it says about them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+    from mmask.protocols import Subject
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """N labelled samples. Which of the optional fields are there depends on the evaluator's ``wants``.
+
+    labels: (N,) int64 in 0..classes-1. classes: how many there are, over fit and test samples.
+    ids: (N,) int64, the bits of the uint64 sample ids: what draws are keyed by.
+    features: (N, D) float32, one vector a sample (``wants = "pooled"``).
+    places: (N, K, D) float32, the state of every place (``wants = "places"``), padded at the end.
+    valid: (N, K) bool, False at padding; None where every place is valid.
+    rows: (N,) int64, what ``subject.train`` and ``subject.stored`` read the samples by (``wants = "network"``).
+    subject: the encoder and its stored samples (``wants = "network"``).
+    """
+
+    labels: torch.Tensor
+    classes: int
+    ids: torch.Tensor
+    features: torch.Tensor | None = None
+    places: torch.Tensor | None = None
+    valid: torch.Tensor | None = None
+    rows: torch.Tensor | None = None
+    subject: Subject | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, index: torch.Tensor) -> Labelled:
+        """The samples ``index`` (M,), in that order."""
+        names = ("labels", "ids", "features", "places", "valid", "rows")
+        held = {name: getattr(self, name) for name in names}
+        return replace(self, **{name: value[index] for name, value in held.items() if value is not None})
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What an evaluator predicts for the test samples.
+
+    scores: (M, C) float, larger for more likely classes; any monotone scale. about: what it chose and saw
+    (the learning rate taken, epochs), plain values for JSON. ids: (M,) int64 sample ids of the rows, where
+    they are not all test samples in order.
+    """
+
+    scores: torch.Tensor
+    about: Mapping[str, Any] = field(default_factory=dict)
+    ids: torch.Tensor | None = None

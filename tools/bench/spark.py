@@ -1,0 +1,134 @@
+"""Speed and memory of a SparK recipe against its masked-dense twin, in one run.
+
+    python tools/bench/spark.py --recipe spark-resnet50 --batch 8 --rounds 5
+
+Arms: ``mmask``; ``encoder`` (the encoder on visible tiles, the decoder plain); ``twin`` (the reference's way:
+whole maps, multiplied clean after every layer, and the decoder's convolutions one by one). All have the same
+weights, pictures, plans, dtype, threads and optimizer, and their losses are compared. Each arm lives in a
+process of its own, so that its peak memory is its own, and takes one step when it is its turn: arms alternate,
+so that other work on the machine meets all of them. CPU seconds are user and system time over all threads,
+which other work hardly moves.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from typing import Any
+
+import torch
+
+ARMS = {
+    "mmask": {},
+    "encoder": {"objectives.pixels.head.merge": "never"},
+    "twin": {"objectives.pixels.head.merge": "never", "networks.encoder.form": "dense"},
+}
+
+
+def serve(args: argparse.Namespace) -> None:
+    """One arm's process: a step for each line read, its numbers as a line of JSON."""
+    import numpy as np
+
+    import mmask
+    from mmask.api import Batch
+
+    torch.set_num_threads(args.threads)
+    sizes = {"tokenize.image.image_size": args.size, "data.decode.image.size": args.size,
+             "networks.encoder.drop_path": 0.0}
+    model = mmask.create_model(args.recipe, {**sizes, **ARMS[args.serve]}).train()
+    torch.manual_seed(0)
+    image = torch.randn(args.batch, 3, args.size, args.size)
+    learnt = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(learnt, lr=1e-4, fused=True)
+    ids, visits = np.arange(args.batch, dtype=np.uint64), np.zeros(args.batch, np.int64)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    for turn, _ in enumerate(sys.stdin):
+        optimizer.zero_grad(set_to_none=True)
+        batch = Batch({"image": image}, ids, visits + turn)
+        cpu, start = time.process_time(), time.perf_counter()
+        loss = model(batch).total()
+        ahead, cpu_ahead = time.perf_counter(), time.process_time()
+        loss.backward()
+        middle, cpu_middle = time.perf_counter(), time.process_time()
+        optimizer.step()
+        end = time.perf_counter()
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(json.dumps({
+            "ahead": ahead - start, "both": middle - start, "step": end - start,
+            "cpu_ahead": cpu_ahead - cpu, "cpu_both": cpu_middle - cpu, "peak": peak, "before": before,
+            "loss": float(loss.detach()),
+        }), flush=True)
+
+
+def compare(args: argparse.Namespace) -> None:
+    """Start the arms, let them take turns, print the table."""
+    options = ["--recipe", args.recipe, "--batch", str(args.batch), "--size", str(args.size),
+               "--threads", str(args.threads)]
+    arms = {
+        name: subprocess.Popen([sys.executable, __file__, "--serve", name, *options], text=True,
+                               stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        for name in args.arms
+    }
+    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in arms}
+    try:
+        for turn in range(args.rounds + 1):
+            for name in list(arms) if turn % 2 else list(arms)[::-1]:
+                rows[name].append(_turn(arms[name]))
+    finally:
+        for process in arms.values():
+            process.kill()
+    report(args, rows)
+
+
+def _turn(process: subprocess.Popen[str]) -> dict[str, Any]:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+    return json.loads(process.stdout.readline())
+
+
+def report(args: argparse.Namespace, rows: dict[str, list[dict[str, Any]]]) -> None:
+    """A Markdown table; the first round warms up and gives the losses of equal weights."""
+    first = {name: all_of[0]["loss"] for name, all_of in rows.items()}
+    print(f"{args.recipe}, torch {torch.__version__}, {args.threads} threads, batch {args.batch}, {args.size} px,"
+          f" fp32, {args.rounds} rounds")
+    print("losses of the first step: " + ", ".join(f"{name} {loss:.6f}" for name, loss in first.items()) + "\n")
+    print("| arm | forward, s/image | forward + backward, s/image | CPU s/image | step, s/image | peak MiB |"
+          " MiB/image | speed-up | by CPU s |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    base = rows[list(rows)[-1]]
+    for name, all_of in rows.items():
+        timed = all_of[1:]
+        low = {key: min(row[key] for row in timed) for key in ("ahead", "both", "cpu_both", "step")}
+        each = {key: value / args.batch for key, value in low.items()}
+        peak, before = max(row["peak"] for row in timed), timed[0]["before"]
+        speed = {
+            key: statistics.median(b[key] / row[key] for b, row in zip(base[1:], timed, strict=True))
+            for key in ("both", "cpu_both")
+        }
+        print(f"| {name} | {each['ahead']:.3f} | {each['both']:.3f} | {each['cpu_both']:.3f} | {each['step']:.3f} |"
+              f" {peak:.0f} | {(peak - before) / args.batch:.0f} | {speed['both']:.2f} | {speed['cpu_both']:.2f} |")
+
+
+def main() -> None:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--recipe", default="spark-resnet50")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
+    parser.add_argument("--serve", default="", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    serve(args) if args.serve else compare(args)
+
+
+if __name__ == "__main__":
+    main()
