@@ -54,7 +54,7 @@ def load_recipe(
 def create_model(
     name: str | Recipe, overrides: Mapping[str, Any] | None = None, **keys: Any
 ) -> MaskedModel:
-    """The model of a recipe, with random weights drawn under ``train.seed``.
+    """The model of a recipe, with random weights drawn under ``train.seed``, or those that ``networks.*.init`` names.
 
     ``create_model("mae-vit-b", {"mask.ratio": 0.6})`` or ``create_model("mae-vit-b", mask__ratio=0.6)``.
     ``model(batch)`` returns `mmask.types.Losses`; ``model(batch, plans)`` uses the plans given;
@@ -63,10 +63,13 @@ def create_model(
     """
     from mmask.keyed import fold, seeded_scope
     from mmask.train.build import build_model
+    from mmask.train.weights import starting_weights
 
     recipe = load_recipe(name, overrides, **keys) if isinstance(name, str) else name
     with seeded_scope(fold(recipe.train.seed, "init")):
-        return build_model(recipe, plugins())
+        model = build_model(recipe, plugins())
+    starting_weights(model, recipe, plugins())
+    return model
 
 
 def load_run(path: str | Path, *, ema: bool = True) -> MaskedModel:

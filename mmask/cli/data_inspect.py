@@ -99,7 +99,11 @@ def _sheet(session: Session, seen: Survey, name: str | None, out: Path) -> None:
         np.zeros(len(seen.read), np.int64), tuple(sample.id.key for sample in seen.read),
     )
     out.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(draw(None, batch)).save(out)
+    picture = Image.fromarray(draw(None, batch))
+    try:
+        picture.save(out)
+    except ValueError as error:  # Pillow: no format of that ending
+        raise UsageError(f"{out}: {error}", hint="--out takes a picture file, contact.png") from error
 
 
 def _drawer(session: Session, parts: Sequence[str]) -> str:

@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from mmask.errors import UsageError
+
 # flag -> (dotted key, type, metavar, help). Each is an override with a name of its own.
 _KEYS: dict[str, tuple[str, Any, str, str]] = {
     "--steps": ("schedule.steps", int, "N", "Optimizer steps."),
@@ -65,6 +67,8 @@ def _options() -> list[Callable[..., Any]]:
 
 
 def _chosen(given: dict[str, Any]) -> Chosen:
+    if given["steps"] is not None and given["epochs"] is not None:
+        raise UsageError("--steps and --epochs exclude each other", hint="give one length")
     flags: dict[str, tuple[str, Any]] = {}
     for flag, key in (("--data", "data.train"), ("--val", "data.val")):
         urls: Sequence[str] = given.pop(_name(flag))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import tempfile
@@ -13,7 +14,7 @@ import click
 from mmask import __version__
 from mmask.cli.lazy import LazyGroup
 from mmask.cli.session import Session
-from mmask.errors import MmaskError
+from mmask.errors import MmaskError, UsageError
 
 TABLE = {
     "train": ("mmask.cli.train:command", "Pretrain an encoder; the same command again continues the run."),
@@ -76,7 +77,25 @@ def run(argv: Sequence[str] | None = None, session: Session | None = None) -> in
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        return _crash(error, args)
+        return _place(error) or _crash(error, args)
+
+
+# Places a user named that cannot be read or written; anything else about files is the program's own fault.
+_PLACES = {
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EISDIR, errno.ENOTDIR,
+    errno.ENAMETOOLONG,
+}
+
+
+def _place(error: Exception) -> int:
+    """A path or a disk that does not do -> exit code of a wrong path; 0 when it is nothing of the kind."""
+    if not isinstance(error, OSError) or error.errno not in _PLACES:
+        return 0
+    if _traced():
+        traceback.print_exception(error)
+    where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+    click.echo(f"mmask: {where}{error.strerror}\n  choose another place, or change its rights or room", err=True)
+    return UsageError.exit_code
 
 
 def _show(error: MmaskError) -> None:

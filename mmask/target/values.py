@@ -41,6 +41,8 @@ class Values:
         value = scored.take(tokens.values)
         if not self.normalise:
             return Target(value, scored)
+        if not len(value):  # nothing is scored: torch warns of a variance of nothing
+            return Target(value, scored, extra={"mean": value[:, :1], "std": value[:, :1]})
         var, mean = torch.var_mean(value, dim=-1, correction=self.ddof, keepdim=True)
         std = (var + self.eps).sqrt_()
         return Target((value - mean).div_(std), scored, extra={"mean": mean, "std": std})

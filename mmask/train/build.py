@@ -75,7 +75,8 @@ def _network(
 ) -> nn.Module:
     if section.ema_of is not None and section.ema_of not in networks:
         raise RecipeError(
-            f"a network averages '{section.ema_of}'; networks before it are {sorted(networks)}",
+            f"{where}.ema_of = '{section.ema_of}': no network of that name stands before it; "
+            f"there are {sorted(networks)}",
             hint="put the network it averages first",
         )
     spec = Spec.model_validate({"use": section.use, **section.options()})
@@ -142,7 +143,8 @@ def _objective(
         return host.build("objective", spec, where=at, name=name, section=section, **wiring, **parts)
     missing = [kind for kind in ("target", "head", "loss") if kind not in parts]
     if missing:
-        hint = f"set objectives.{name}.{missing[0]}.use"
+        others = ", ".join(f"objectives.{other}" for other in recipe.objectives if other != name)
+        hint = f"set objectives.{name}.{missing[0]}.use" + (f"; the recipe also has {others}" if others else "")
         raise RecipeError(f"objectives.{name} has no {missing[0]}", hint=hint)
     view = recipe.views.get(section.view)
     return MaskedObjective(

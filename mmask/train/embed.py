@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ import torch
 
 from mmask.data.loader import Loader
 from mmask.data.stream import open_stream
-from mmask.errors import SampleError, UsageError
+from mmask.errors import UsageError
 from mmask.recipe.schema import DataSection, Recipe, Source
 from mmask.train.features import collect
 from mmask.train.precision import Precision, pick_device
@@ -48,9 +49,11 @@ class Labels:
         try:
             if "cls" in sample.parts:
                 return {"label": int(sample.parts["cls"])}
-            return {"label": int(json.loads(sample.parts["json"])["label"])}
-        except (KeyError, ValueError, TypeError, SampleError):
-            return {"label": NO_LABEL}
+            if "json" in sample.parts:
+                return {"label": int(json.loads(sample.parts["json"])["label"])}
+        except (KeyError, ValueError, TypeError):
+            pass
+        return {"label": NO_LABEL}
 
 
 def embed(
@@ -103,9 +106,15 @@ def labelled_decoders(recipe: Recipe, host: Host) -> dict[str, Any]:
 
 def write_features(path: Path, tensors: dict[str, torch.Tensor], about: Mapping[str, str]) -> None:
     """A safetensors file, with what it was made of in its metadata."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.part")
-    save_file({name: value.contiguous() for name, value in tensors.items()}, aside, metadata=dict(about))
-    aside.replace(path)
+    try:
+        save_file({name: value.contiguous() for name, value in tensors.items()}, aside, metadata=dict(about))
+        aside.replace(path)
+    except (OSError, SafetensorError) as error:  # the library's own kind for a full disk or a missing right
+        with suppress(OSError):
+            aside.unlink()
+        raise UsageError(f"{path} cannot be written: {error}", hint="choose another --out") from error

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from mmask.data.faults import read_ledger
 from mmask.errors import MmaskError
 from mmask.observe.metrics import MetricsFile, read_rows
 from mmask.observe.progress import RunProgress
@@ -37,7 +38,8 @@ from mmask.train.signals import Signals
 from mmask.train.stamp import START, StampFile
 from mmask.train.step import Stepper
 from mmask.train.validate import Validation
-from mmask.train.weights import init_model, init_network
+from mmask.train.weights import init_model, starting_weights
+from mmask.types import Batch
 
 
 def train(job: Job) -> Result:
@@ -129,13 +131,7 @@ class _Run:
 
     def _weights(self, model: MaskedModel) -> None:
         lines = init_model(model, self.job.init, self.job.host) if self.job.init else []
-        sections = self.recipe.networks
-        for name, section in sections.items():
-            if section.init:
-                lines += init_network(model, name, section.init, self.job.host)
-        for name, (source, _) in model.emas.items():
-            if not sections[name].init:
-                model.network(name).load_state_dict(model.network(source).state_dict())
+        lines += starting_weights(model, self.recipe, self.job.host)
         for line in lines:
             self.say(line)
 
@@ -153,9 +149,18 @@ class _Run:
             self.job.resolved, self.reader, self.ranks, self.model, self.precision, places
         ):
             self.say(line)
+        if one is not None and not self._scores(one):
+            self.say(f"  {'careful':<14}no place of the first sample is scored, so its loss is 0: look at the maskers")
         self.say(f"  {'run folder':<14}{self.folder.path}")
         if checkpoint is not None:
             self.say(f"  {'continues':<14}after step {checkpoint.step:,} of {self.course.steps:,}")
+
+    def _scores(self, one: Batch) -> bool:
+        """Whether anything is learnt from a sample; a plan that cannot be drawn is the first step's to tell."""
+        try:
+            return any(self.model.denominators(self.model.draw(one)).values())
+        except MmaskError:
+            return True
 
     def _loop(self, wrapped: torch.nn.Module, average: Average | None, checkpoint: Checkpoint | None) -> Loop:
         recipe, train = self.recipe, self.train
@@ -277,6 +282,8 @@ class _Run:
         if figures:
             self.say(f"  {'figure':<14}{figures[-1]}")
         self.say(f"  {'report':<14}{self.folder.path / 'report.html'}")
+        if self.folder.ledger.exists() and (faults := read_ledger(self.folder.ledger)):
+            self.say(f"  {'unreadable':<14}{len(faults):,} samples or ends of shards, listed in {self.folder.ledger}")
         if outcome != DONE:
             self.say(f"  {'continue':<14}mmask train --resume {self.folder.path}")
 

@@ -64,10 +64,10 @@ class StreamReader:
 
     def _kept(self, limit: int, batch: int, ranks: Ranks) -> Iterator[Batch]:
         stream = self.kept or self.stream
+        whole = batch % (self.group * ranks.world) == 0  # a look at one sample breaks no group that is scored
         loader = self._loader(
-            stream, batch_size=batch, rank=ranks.rank, world=ranks.world, workers=0, evaluate=True,
-            limit=limit, group=1 if batch % (self.group * ranks.world) else self.group,
-            fault_budget=self.section.fault_budget, ledger=None,
+            stream, batch_size=batch, rank=ranks.rank, world=ranks.world, workers=0, evaluate=True, limit=limit,
+            group=self.group if whole else 1, fault_budget=self.section.fault_budget, ledger=None,
         )
         try:
             yield from loader

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from mmask.errors import CheckpointError, MmaskError
+from mmask.recipe.schema import Recipe
 from mmask.train.checkpoint import load, newest
 from mmask.train.model import MaskedModel
 
@@ -56,6 +57,19 @@ def init_network(model: MaskedModel, name: str, source: str, host: Any) -> list[
 
         return _copy(network, load_file(path), name)
     raise CheckpointError(f"networks.{name}.init: no run or .safetensors file '{source}'")
+
+
+def starting_weights(model: MaskedModel, recipe: Recipe, host: Any) -> list[str]:
+    """Weights of every ``networks.NAME.init`` -> lines about them; averages without one of their own start as
+    copies again."""
+    lines: list[str] = []
+    for name, section in recipe.networks.items():
+        if section.init:
+            lines += init_network(model, name, section.init, host)
+    for name, (source, _) in model.emas.items():
+        if not recipe.networks[name].init:
+            model.network(name).load_state_dict(model.network(source).state_dict())
+    return lines
 
 
 def run_weights(run: Path, *, ema: bool = True) -> dict[str, torch.Tensor]:

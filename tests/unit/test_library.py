@@ -7,7 +7,7 @@ import torch
 
 import mmask
 from mmask import library
-from mmask.errors import RecipeError, UnknownNameError
+from mmask.errors import PlanError, RecipeError, UnknownNameError
 from mmask.plugin.host import Host
 from mmask.testing import fakes
 
@@ -57,3 +57,27 @@ def test_mistakes_name_the_nearest(name, keys, kind, said):
     with pytest.raises(kind) as caught:
         mmask.create_model(name, keys)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(("plans", "said"), [
+    (lambda p: {"maks": p}, "no plan 'maks' (did you mean 'mask'?)"),
+    (lambda p: {"mask": {"y": p}}, "is for stream 'y'"),
+    (lambda p: p.rows(0, 2), "is for 2 samples of 4 places; the batch has 3 of 4"),
+    (lambda p: p.hidden, "plans are Tensor"),
+    (lambda p: {"mask": {"x": p.hidden}}, "of 'x' is Tensor"),
+])
+def test_plans_that_do_not_fit_the_batch_are_told(plans, said):
+    model, batch = mmask.create_model("fakes-tiny"), fakes.batch(3)
+    drawn = model.draw(batch).plan("mask")
+    with pytest.raises(PlanError) as caught:
+        model(batch, plans(drawn))
+    assert said in str(caught.value)
+
+
+def test_a_network_starts_from_the_weights_that_its_recipe_names(tmp_path):
+    from safetensors.torch import save_file
+
+    other = mmask.create_model("fakes-tiny", {"train.seed": 5}).encoder
+    save_file(other.state_dict(), tmp_path / "w.safetensors")
+    made = mmask.create_model("fakes-tiny", {"networks.encoder.init": str(tmp_path / "w.safetensors")}).encoder
+    assert torch.equal(made.embed.weight, other.embed.weight)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import types
 
@@ -175,3 +176,20 @@ def test_the_toml_of_show_can_be_run_again(mm, tmp_path):
 
 def test_recipes_says_what_to_do_when_there_are_none(mm):
     assert "no recipes are installed" in mm("recipes", entries=[])[1]
+
+
+def test_a_place_that_cannot_be_written_is_no_crash(mm, command):
+    def body():
+        raise OSError(errno.EROFS, "Read-only file system", "ro/x")
+
+    code, _, err = mm("greet", entries=[command(body)])
+    assert code == 2
+    assert "ro/x: Read-only file system" in err
+    assert "crashed" not in err
+
+
+def test_flags_that_would_be_ignored_are_refused(mm, tmp_path):
+    code, _, err = mm("plan", "--recipe", "fakes-tiny", "--steps", "3", "--epochs", "2")
+    assert (code, "--steps and --epochs exclude each other" in err) == (2, True)
+    code, _, err = mm("data", "inspect", str(tmp_path), "--preview", "fake")
+    assert (code, "give --out PNG" in err) == (2, True)

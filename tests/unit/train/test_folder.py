@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
 import pytest
 
-from mmask.errors import UsageError
+from mmask.errors import CheckpointError, UsageError
 from mmask.train.again import check_resume, check_same
 from mmask.train.cadence import Cadence
-from mmask.train.folder import RunFolder, cut_ledger, default_out
+from mmask.train.folder import RunFolder, cut_ledger, default_out, writing
 
 
 def test_a_run_without_a_name_gets_the_first_free_number(tmp_path: Path) -> None:
@@ -48,3 +49,12 @@ def test_rows_do_not_depend_on_where_a_run_was_interrupted() -> None:
     assert [s for s in range(1, 26) if cadence.logs(s)] == [1, 8, 10, 16, 20, 24, 25]
     assert [s for s in range(1, 26) if cadence.saves(s)] == [7, 14, 21, 25]
     assert not Cadence(steps=25, log=10, save=7).validates(25)
+
+
+def test_a_folder_that_cannot_be_written_ends_a_run_in_words(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="cannot be written: No such file"), writing(tmp_path / "run"):
+        (tmp_path / "run" / "stamps.u64").open("ab")
+    with pytest.raises(CheckpointError, match="No space left"), writing(tmp_path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(FileNotFoundError), writing(tmp_path / "run"):
+        (tmp_path / "elsewhere").open()
