@@ -86,7 +86,8 @@ class BeitEncoder(Beit):
 
     def dense(self) -> Dense:
         """The same network, without the mask token, as timm makes it; what exporters start from."""
-        block, embed = self.blocks[0], self.patch_embed
+        block: Any = self.blocks[0]  # by the names that timm has there
+        embed = self.patch_embed
         args = {
             "img_size": list(embed.img_size), "patch_size": list(embed.patch_size),
             "in_chans": embed.proj.in_channels, "embed_dim": self.width, "depth": len(self.blocks),
