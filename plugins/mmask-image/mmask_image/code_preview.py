@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mmask.api import Batch, MaskedModel, MaskedObjective, RecipeError
-from mmask_image.preview import greyed, sheet
+from mmask_image.preview import Drawable, greyed, sheet
 
 _HIT, _MISS = (0.13, 0.62, 0.35), (0.80, 0.25, 0.25)
 
@@ -45,7 +45,9 @@ class CodePreview:
 
 def _columns(model: MaskedModel, scene: Any, predict: bool) -> tuple[dict[str, Tensor], str]:
     """Column title -> (B, C, H, W) pictures in [0, 1], and a footnote."""
-    tokenizer: Any = next(iter(model.tokenizers.values()))  # one with ``pixels``
+    name, tokenizer = next(iter(model.tokenizers.items()))
+    if not isinstance(tokenizer, Drawable):
+        raise RecipeError(f"preview 'codes' cannot draw stream '{name}': its tokenizer has no pixels()")
     clean = scene.view("clean").only().values
     columns = {"original": tokenizer.pixels(clean).float().cpu()}
     objective = _objective(model)

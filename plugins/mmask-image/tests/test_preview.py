@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from mmask.api import RecipeError, use
+from mmask_image.code_preview import CodePreview
 from mmask_image.preview import MaePreview
 from mmask_image.recipes.mae import mae
 
@@ -50,7 +51,8 @@ def test_a_perfect_prediction_restores_the_picture(normalise, build, pictures, m
     assert np.abs(sheet[16:32, 76:108] - sheet[16:32, 4:36]).max() <= 1
 
 
-def test_a_tokenizer_that_draws_nothing_is_refused(build, pictures):
+@pytest.mark.parametrize("preview", [MaePreview, CodePreview])
+def test_a_tokenizer_that_draws_nothing_is_refused(preview, build, pictures):
     model, batch = build(small(3)), pictures(2, 3, 16, 32, torch.uint8)
     whole = model.tokenizers["image"]
 
@@ -59,7 +61,7 @@ def test_a_tokenizer_that_draws_nothing_is_refused(build, pictures):
 
     model.tokenizers["image"] = Blind()
     with pytest.raises(RecipeError, match="stream 'image'"):
-        MaePreview()(model, batch)
+        preview()(model, batch)
 
 
 def test_a_plan_is_drawn_without_running_the_model(build, pictures, monkeypatch):
