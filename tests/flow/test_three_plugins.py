@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -136,7 +135,6 @@ def test_the_good_ones_own_tests_pass(place):
     assert " passed" in done.stdout
 
 
-@pytest.mark.skipif(find_spec("mmask.cli.train") is None, reason="there is no train command")
 def test_training_with_the_good_one_works(place):
     done = mmask(
         place, place / "site", "train", "--recipe", "good-tiny", "--steps", "4", "--log-every", "1",

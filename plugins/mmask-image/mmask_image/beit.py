@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from mmask.api import Encoded, PlanError, RecipeError, Tokens, View, did_you_mean, key_bias
+from mmask.api import Encoded, PlanError, RecipeError, Tokens, View, key_bias
 from mmask_image.beit_block import initialise, row_sincos, run_beit_block, truncated
 from mmask_image.export.dense import Dense
+from mmask_image.states import block_taps, pool_states
 
 
 class BeitEncoder(Beit):
@@ -137,7 +138,7 @@ class BeitEncoder(Beit):
         """
         if not view.visible(0).full:
             raise PlanError("this encoder lets every patch see every other; the view restricts that")
-        tokens, wanted = view.only(), self._taps(taps)
+        tokens, wanted = view.only(), block_taps(taps, len(self.blocks))
         x, layout = self.sequence(tokens), tokens.layout
         found: dict[str, Tensor] = {}
         bias = self._bias(tokens, x)
@@ -148,7 +149,8 @@ class BeitEncoder(Beit):
                 x = run_beit_block(block, x, bias)
             found |= {name: x for name in wanted.get(number, ())}
         x = self.norm(x)
-        return Encoded(layout, x, self.prefix, None if self.training else self._pooled(x, layout.valid), found)
+        pooled = None if self.training else pool_states(x, self.prefix, layout.valid, self.pool)
+        return Encoded(layout, x, self.prefix, pooled, found)
 
     def _rows(self, tokens: Tokens) -> Tensor | None:
         """(B, prefix + K): where every token lies in the sequence of [CLS] and the full grid; None for all."""
@@ -169,25 +171,3 @@ class BeitEncoder(Beit):
         if rows is not None:
             bias = bias[0][:, rows[:, :, None], rows[:, None, :]].transpose(0, 1)
         return bias if keys is None else bias.masked_fill(~keys, float("-inf"))
-
-    def _taps(self, taps: Sequence[str]) -> dict[int, list[str]]:
-        names = {f"block.{i}": i % len(self.blocks) for i in range(-len(self.blocks), len(self.blocks))}
-        unknown = [tap for tap in taps if tap not in names]
-        if unknown:
-            raise PlanError(
-                f"no tap '{unknown[0]}'{did_you_mean(unknown[0], names)}",
-                hint=f"taps are block.0 to block.{len(self.blocks) - 1}, or block.-1 from the end",
-            )
-        out: dict[int, list[str]] = {}
-        for tap in taps:
-            out.setdefault(names[tap], []).append(tap)
-        return out
-
-    def _pooled(self, x: Tensor, valid: Tensor | None) -> Tensor:
-        if self.pool == "cls":
-            return x[:, 0]
-        places = x[:, self.prefix :]
-        if valid is None:
-            return places.mean(1)
-        share = valid.to(x.device, x.dtype) / valid.sum(1, keepdim=True).clamp_min(1).to(x.device)
-        return (places * share[:, :, None]).sum(1)

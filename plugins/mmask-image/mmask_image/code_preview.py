@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mmask.api import Batch, MaskedModel, MaskedObjective, RecipeError
-from mmask_image.preview import Drawable, greyed, sheet
+from mmask_image.preview import Drawable, greyed, look, sheet
 
 _HIT, _MISS = (0.13, 0.62, 0.35), (0.80, 0.25, 0.25)
 
@@ -30,16 +30,7 @@ class CodePreview:
         self, model: MaskedModel, batch: Batch, *, plans: Any = None, predict: bool = True
     ) -> np.ndarray:
         """(H, W, 3) uint8. Without ``predict`` only the plan is drawn and the model is not run."""
-        full = model.draw(batch) if plans is None else model.given(batch, plans)
-        rows = min(self.samples, len(batch))
-        batch, full = batch.rows(0, rows), full.rows(0, rows)
-        was = model.training
-        model.eval()
-        try:
-            with torch.no_grad():
-                columns, note = _columns(model, model.scene(batch, full), predict)
-        finally:
-            model.train(was)
+        columns, note = look(_columns, model, batch, plans, predict=predict, samples=self.samples)
         return sheet(columns, note, self.tile, self.across)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -9,6 +10,8 @@ import torch
 
 from mmask.api import Batch, MaskedModel, MaskedObjective, MaskPlan, RecipeError, Target
 
+# model, scene, whether to predict -> column title -> (B, C, H, W) pictures, and a footnote
+Columns = Callable[[MaskedModel, Any, bool], tuple[dict[str, torch.Tensor], str]]
 _GREY, _PAPER, _INK = 128, 255, 40
 _TITLE, _GAP, _SPACE = 16, 4, 24
 
@@ -50,24 +53,28 @@ class MaePreview:
         self, model: MaskedModel, batch: Batch, *, plans: Any = None, predict: bool = True
     ) -> np.ndarray:
         """(H, W, 3) uint8. Without ``predict`` only the plan is drawn and the model is not run."""
-        full = model.draw(batch) if plans is None else model.given(batch, plans)
-        rows = min(self.samples, len(batch))
-        batch, full = batch.rows(0, rows), full.rows(0, rows)
-        was = model.training
-        model.eval()
-        try:
-            with torch.no_grad():
-                columns, note = _columns(model, batch, full, predict)
-        finally:
-            model.train(was)
+        columns, note = look(_columns, model, batch, plans, predict=predict, samples=self.samples)
         return sheet(columns, note, self.tile, self.across)
 
 
-def _columns(
-    model: MaskedModel, batch: Batch, plans: Any, predict: bool
+def look(
+    columns: Columns, model: MaskedModel, batch: Batch, plans: Any, *, predict: bool, samples: int
 ) -> tuple[dict[str, torch.Tensor], str]:
+    """``columns`` of the first ``samples`` of a batch, in evaluation mode without gradients."""
+    full = model.draw(batch) if plans is None else model.given(batch, plans)
+    rows = min(samples, len(batch))
+    batch, full = batch.rows(0, rows), full.rows(0, rows)
+    was = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            return columns(model, model.scene(batch, full), predict)
+    finally:
+        model.train(was)
+
+
+def _columns(model: MaskedModel, scene: Any, predict: bool) -> tuple[dict[str, torch.Tensor], str]:
     """Column title -> (B, C, H, W) pictures in [0, 1], and a footnote."""
-    scene = model.scene(batch, plans)
     objective, maker = _objective(model)
     plan = scene.plan(objective.plan or "mask", objective.stream)
     stream = objective.stream or next(iter(model.tokenizers))

@@ -17,13 +17,13 @@ from mmask.api import (
     RecipeError,
     Tokens,
     View,
-    did_you_mean,
     key_bias,
     product,
     run_block,
     sincos,
 )
 from mmask_image.export.dense import Dense, VitSizes, vit_dense
+from mmask_image.states import block_taps, pool_states
 
 
 class VisionEncoder(VisionTransformer):
@@ -118,7 +118,7 @@ class VisionEncoder(VisionTransformer):
         layers = range(len(self.blocks))
         if view.visibility is not None and not all(view.visible(layer).full for layer in layers):
             raise PlanError("this encoder lets every patch see every other; the view restricts that")
-        tokens, wanted = view.only(), self._taps(taps)
+        tokens, wanted = view.only(), block_taps(taps, len(self.blocks))
         x, layout = self.sequence(tokens), tokens.layout
         keys = key_bias(layout.valid, self.prefix, x.device)
         found: dict[str, Tensor] = {}
@@ -129,7 +129,7 @@ class VisionEncoder(VisionTransformer):
                 x = run_block(block, x, keys, fast=self.fast)
             found |= {name: x for name in wanted.get(number, ())}
         x = self.norm(x)
-        pooled = None if self.training else self._pooled(x, layout.valid)
+        pooled = None if self.training else pool_states(x, self.prefix, layout.valid, self.pooling)
         return Encoded(layout, x, self.prefix, pooled, found)
 
     def dense(self) -> Dense:
@@ -141,25 +141,3 @@ class VisionEncoder(VisionTransformer):
             block.mlp.fc1.out_features, block.attn.qkv.bias is not None, norm.eps,
         )
         return vit_dense(self, sizes, pool=self.pooling)
-
-    def _taps(self, taps: Sequence[str]) -> dict[int, list[str]]:
-        names = {f"block.{i}": i % len(self.blocks) for i in range(-len(self.blocks), len(self.blocks))}
-        unknown = [tap for tap in taps if tap not in names]
-        if unknown:
-            raise PlanError(
-                f"no tap '{unknown[0]}'{did_you_mean(unknown[0], names)}",
-                hint=f"taps are block.0 to block.{len(self.blocks) - 1}, or block.-1 from the end",
-            )
-        out: dict[int, list[str]] = {}
-        for tap in taps:
-            out.setdefault(names[tap], []).append(tap)
-        return out
-
-    def _pooled(self, x: Tensor, valid: Tensor | None) -> Tensor:
-        if self.pooling == "cls":
-            return x[:, 0]
-        places = x[:, self.prefix :]
-        if valid is None:
-            return places.mean(1)
-        share = valid.to(x.device, x.dtype) / valid.sum(1, keepdim=True).clamp_min(1).to(x.device)
-        return (places * share[:, :, None]).sum(1)

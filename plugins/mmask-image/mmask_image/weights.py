@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mmask.api import CheckpointError, MaskedModel, TransformerDecoder, resize_positions
+from mmask_image.reading import read_tensors
 
 # Start of an official name -> start of ours, in the decoder. Names of the encoder are timm's and stay.
 _DECODER = {
@@ -35,24 +35,7 @@ class MaeWeights:
 
     def read(self, path: Path) -> Mapping[str, Tensor]:
         """Official name -> tensor, on the host. Raises CheckpointError for anything else than such a file."""
-        path = Path(path)
-        if not path.is_file():
-            raise CheckpointError(f"no checkpoint at {path}")
-        if path.suffix == ".safetensors":
-            return _safetensors(path)
-        try:
-            with torch.serialization.safe_globals([Namespace]):
-                found: Any = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:
-            raise CheckpointError(
-                f"{path} cannot be read as tensors alone: {str(error).splitlines()[0]}",
-                hint="only state dicts, {'model': state dict} and argparse.Namespace are accepted",
-            ) from error
-        if isinstance(found, Mapping) and isinstance(found.get("model"), Mapping):
-            found = found["model"]
-        if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
-            raise CheckpointError(f"{path} holds no state dict")
-        return dict(found)
+        return read_tensors(Path(path), inner=("model",))
 
     def load(self, model: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[str]:
         """Copy into a masked autoencoder, or into its encoder alone.

@@ -10,9 +10,9 @@ from typing import Any, cast
 from torch import Tensor, nn
 
 from mmask.api import CheckpointError, MaskedModel
+from mmask_image.reading import read_tensors
 from mmask_image.spark.head import SparkHead
 from mmask_image.spark.names import CONVNEXT, HEAD, SAME, Table, rename
-from mmask_image.spark.reading import read_tensors
 
 _ENCODER = "sparse_encoder.sp_cnn."
 _UNUSED = ("imn_m", "imn_s", "norm_black", "config")  # buffers and notes the reference writes and never reads
