@@ -28,7 +28,7 @@ def script(page: Path) -> str:
         if language == "python":
             lines.append(body)
             continue
-        for command in re.findall(r"^\$ (.*(?:\\\n.*)*)", body, re.M):
+        for command in re.findall(r"^\$ ((?:.*\\\n)*.*)", body, re.M):
             lines.append(f"_subprocess.run({command!r}, shell=True, check=True)")
     return "\n".join(lines)
 
