@@ -77,7 +77,6 @@ def overrides(options: argparse.Namespace) -> list[str]:
     """The 32-pixel variant of the recipe, at the demo's depth; the same for every seed and arm."""
     return [
         "data.decode.image.size=32", "data.decode.image.channels=1",
-        "data.decode.image.mean=[0.286]", "data.decode.image.std=[0.353]",
         "tokenize.image.image_size=32", "tokenize.image.size=4", "tokenize.image.in_chans=1",
         "tokenize.image.mean=[0.286]", "tokenize.image.std=[0.353]",
         "networks.encoder.depth=6", "objectives.pixels.head.depth=2",
