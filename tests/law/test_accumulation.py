@@ -77,11 +77,11 @@ ranks.close()
 def test_two_ranks_give_the_step_of_one(accumulate: int, tmp_path: Path) -> None:
     out, script = tmp_path / "out.pt", tmp_path / "ranked.py"
     script.write_text(RANKED.format(here=str(tmp_path), law=__file__, accumulate=accumulate, out=str(out)))
-    subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-port=0",
-         "--standalone", str(script)],
-        check=True, capture_output=True, timeout=120,
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", str(script)],
+        capture_output=True, text=True, timeout=300,
     )
+    assert done.returncode == 0, done.stdout + done.stderr
     found = torch.load(out, weights_only=True)
     losses, stamps, weights = train(1, Ranks())
     assert found["stamps"] == [str(stamp) for stamp in stamps]

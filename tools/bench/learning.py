@@ -77,7 +77,7 @@ def overrides(options: argparse.Namespace) -> list[str]:
     """The 32-pixel variant of the recipe, at the demo's depth; the same for every seed and arm."""
     return [
         "data.decode.image.size=32", "data.decode.image.channels=1",
-        "tokenize.image.image_size=32", "tokenize.image.size=4", "tokenize.image.in_chans=1",
+        "tokenize.image.image_size=32", f"tokenize.image.size={options.patch}", "tokenize.image.in_chans=1",
         "tokenize.image.mean=[0.286]", "tokenize.image.std=[0.353]",
         "networks.encoder.depth=6", "objectives.pixels.head.depth=2",
         f"optim.lr={options.lr}", f"schedule.warmup_steps={options.steps // 10}",
@@ -115,9 +115,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("runs/learning"))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--lr", type=float, default=2e-3)
+    parser.add_argument("--patch", type=int, default=8)
     parser.add_argument("--labels", type=int, default=2000)
     parser.add_argument("--tests", type=int, default=3000)
     parser.add_argument("--at", type=float, nargs="+", default=[0.25, 1.0])
