@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 MMASK  := $(BIN)/mmask
-PLUGINS := plugins/mmask-image
+PLUGINS := plugins/mmask-image plugins/mmask-text plugins/mmask-audio
 RUNTIME := $(VENV)/.runtime
 TESTING := $(VENV)/.testing
 DEMO_OUT ?= runs/demo
@@ -37,7 +37,7 @@ test: $(TESTING)
 
 lint: $(TESTING)
 	$(BIN)/python -m ruff check mmask plugins tests tools
-	$(BIN)/python -m mypy mmask plugins/mmask-image/mmask_image
+	$(BIN)/python -m mypy mmask $(wildcard plugins/mmask-*/mmask_*)
 
 clean:
 	rm -rf $(VENV) build dist

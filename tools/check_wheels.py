@@ -16,7 +16,8 @@ import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PROJECTS = (ROOT, ROOT / "plugins" / "mmask-image")
+PLUGINS = sorted((ROOT / "plugins").glob("mmask-*"))
+PROJECTS = (ROOT, *PLUGINS)
 
 
 def run(*command: str | Path, cwd: Path, env: dict[str, str] | None = None) -> str:
@@ -54,8 +55,9 @@ def check(bin_dir: Path, work: Path) -> None:
     """What a user does first, from the installed wheels alone."""
     env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH" and not k.startswith("MMASK_")}
     mmask = bin_dir / "mmask"
-    where = run(bin_dir / "python", "-c", "import mmask, mmask_image; print(mmask.__file__, mmask_image.__file__)",
-                cwd=work, env=env)
+    names = ", ".join(["mmask", *(plugin.name.replace("-", "_") for plugin in PLUGINS)])
+    show = f"import {names}; print(*(module.__file__ for module in ({names})))"
+    where = run(bin_dir / "python", "-c", show, cwd=work, env=env)
     if str(ROOT) in where.replace(str(bin_dir.parent), ""):
         raise SystemExit(f"the source tree was imported instead of the wheels: {where}")
     for words in (["--help"], ["plugins"], ["recipes"], ["doctor"]):

@@ -35,10 +35,11 @@ def test_a_planted_import_is_found(tmp_path, place, line):
     import os
     import shutil
 
-    for name in ("mmask", "plugins/mmask-image/mmask_image"):
+    packages = sorted(ROOT.glob("plugins/mmask-*/mmask_*"))
+    for name in ("mmask", *(path.relative_to(ROOT) for path in packages)):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("*.tar", "__pycache__"))
     (tmp_path / place).write_text(line + "\n")
-    paths = os.pathsep.join([str(tmp_path), str(tmp_path / "plugins" / "mmask-image")])
+    paths = os.pathsep.join([str(tmp_path), *(str(tmp_path / path.parent.relative_to(ROOT)) for path in packages)])
     code = "from importlinter.cli import lint_imports_command; lint_imports_command()"
     done = subprocess.run(
         [sys.executable, "-c", code, "--config", str(ROOT / "pyproject.toml"), "--no-cache"], cwd=tmp_path,

@@ -1,0 +1,7 @@
+"""Claims: recordings, features, packers and sample shards."""
+
+from __future__ import annotations
+
+from mmask.api import Component
+
+CLAIMS: tuple[Component, ...] = ()
