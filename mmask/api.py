@@ -14,6 +14,8 @@ from mmask.plugin.spec import hookimpl
 
 if TYPE_CHECKING:
     from mmask.errors import *  # noqa: F403
+    from mmask.export.copying import copy_parts  # noqa: F401
+    from mmask.export.reading import read_tensors  # noqa: F401
     from mmask.heads.decoder import TransformerDecoder  # noqa: F401
     from mmask.heads.linear import LinearHead, StatesHead  # noqa: F401
     from mmask.keyed import Keys, fold, seeded_scope, single  # noqa: F401
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from mmask.layers.gather import fill, fill_index, flat_index, take_places  # noqa: F401
     from mmask.layers.linear import linear, product  # noqa: F401
     from mmask.layers.places import rows_at, states_at  # noqa: F401
-    from mmask.layers.positions import resize_positions, sincos  # noqa: F401
+    from mmask.layers.positions import resize_positions, sincos, sinusoid  # noqa: F401
     from mmask.protocols import *  # noqa: F403
     from mmask.recipe.schema import *  # noqa: F403
     from mmask.tokenize.grid import grid_shape, patchify, unpatchify  # noqa: F401
@@ -52,11 +54,13 @@ _TABLE = {
         "ScheduleSection", "Source", "Spec", "TaskSection", "TrainSection", "ViewSection", "use",
     ),
     "mmask.tokenize.grid": ("grid_shape", "patchify", "unpatchify"),
-    "mmask.layers.positions": ("resize_positions", "sincos"),
+    "mmask.layers.positions": ("resize_positions", "sincos", "sinusoid"),
     "mmask.layers.gather": ("fill", "fill_index", "flat_index", "take_places"),
     "mmask.layers.places": ("rows_at", "states_at"),
     "mmask.layers.block": ("key_bias", "run_block"),
     "mmask.layers.linear": ("linear", "product"),
+    "mmask.export.copying": ("copy_parts",),
+    "mmask.export.reading": ("read_tensors",),
     "mmask.heads.decoder": ("TransformerDecoder",),
     "mmask.heads.linear": ("LinearHead", "StatesHead"),
     "mmask.train.objective": ("MaskedObjective",),

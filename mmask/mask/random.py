@@ -25,7 +25,8 @@ class RandomMasker:
     rounding: how the count of n such places is made whole. ``floor`` truncates what is *kept*,
         int(n * (1 - ratio)) in float64, the arithmetic of MAE's reference code (He et al. 2021): 49 places
         at 0.6 keep 19, 100 at 0.9 keep 9. ``round`` keeps round(n * (1 - ratio)), halves to
-        even, the arithmetic of SparK's: 49 places at 0.6 keep 20.
+        even, the arithmetic of SparK's: 49 places at 0.6 keep 20. ``ceil`` truncates what is *hidden*,
+        int(n * ratio), as VideoMAE's does: 196 places at 0.9 keep 20.
     count: an explicit number of hidden places per sample instead of a ratio, capped by what a short
         sample has.
     at_least: hide at least this many in every sample that has them.
@@ -34,13 +35,13 @@ class RandomMasker:
     """
 
     def __init__(
-        self, *, ratio: float = 0.75, rounding: Literal["floor", "round"] = "floor",
+        self, *, ratio: float = 0.75, rounding: Literal["floor", "round", "ceil"] = "floor",
         count: int | None = None, at_least: int = 0,
     ) -> None:
         if not 0.0 <= ratio <= 1.0:
             raise RecipeError(f"mask.ratio is {ratio}; it is a share between 0 and 1")
-        if rounding not in ("floor", "round"):
-            raise RecipeError(f"mask.rounding is '{rounding}'; it is 'floor' or 'round'")
+        if rounding not in ("floor", "round", "ceil"):
+            raise RecipeError(f"mask.rounding is '{rounding}'; it is 'floor', 'round' or 'ceil'")
         if at_least < 0 or (count is not None and count < 0):
             raise RecipeError(f"mask.count ({count}) and mask.at_least ({at_least}) cannot be negative")
         self.ratio, self.rounding, self.count, self.at_least = ratio, rounding, count, at_least
@@ -51,6 +52,8 @@ class RandomMasker:
             hide = np.minimum(self.count, free)
         elif self.rounding == "floor":
             hide = free - np.trunc(free * (1.0 - self.ratio)).astype(np.int64)
+        elif self.rounding == "ceil":
+            hide = np.trunc(free * self.ratio).astype(np.int64)
         else:
             hide = free - np.rint(free * (1.0 - self.ratio)).astype(np.int64)
         return np.maximum(hide, np.minimum(self.at_least, free))
