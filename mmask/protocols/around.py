@@ -35,7 +35,10 @@ class Preview(Protocol):
     def __call__(self, model: Any, batch: Batch, *, plans: Any = None, predict: bool = True) -> np.ndarray:
         """(H, W, 3) uint8. ``predict`` False draws the plan alone, without running the model.
 
-        A preview of stored samples (``mmask data inspect``) says in ``parts`` which ones it can draw; its batch
+        It may also offer ``animate(model, batch, *, plans) -> (T, H, W, 3) uint8`` and ``rate``, frames a second: at
+    health points that is kept beside the picture, and shown in the report.
+
+    A preview of stored samples (``mmask data inspect``) says in ``parts`` which ones it can draw; its batch
         holds their undecoded bytes and there is no model.
         """
         ...
