@@ -21,7 +21,11 @@ if TYPE_CHECKING:
     from mmask.layers.gather import fill, fill_index, flat_index, take_places  # noqa: F401
     from mmask.layers.linear import linear, product  # noqa: F401
     from mmask.layers.places import rows_at, states_at  # noqa: F401
+    from mmask.layers.attention import Rule, attend  # noqa: F401
+    from mmask.layers.distance import alibi_slopes, rotary_tables  # noqa: F401
     from mmask.layers.positions import resize_positions, sincos  # noqa: F401
+    from mmask.layers.segments import Segments  # noqa: F401
+    from mmask.layers.transformer import ACTIVATIONS, LayerParts, StackParts, Transformer  # noqa: F401
     from mmask.protocols import *  # noqa: F403
     from mmask.recipe.schema import *  # noqa: F403
     from mmask.tokenize.grid import grid_shape, patchify, unpatchify  # noqa: F401
@@ -57,6 +61,10 @@ _TABLE = {
     "mmask.layers.places": ("rows_at", "states_at"),
     "mmask.layers.block": ("key_bias", "run_block"),
     "mmask.layers.linear": ("linear", "product"),
+    "mmask.layers.attention": ("Rule", "attend"),
+    "mmask.layers.distance": ("alibi_slopes", "rotary_tables"),
+    "mmask.layers.segments": ("Segments",),
+    "mmask.layers.transformer": ("ACTIVATIONS", "LayerParts", "StackParts", "Transformer"),
     "mmask.heads.decoder": ("TransformerDecoder",),
     "mmask.heads.linear": ("LinearHead", "StatesHead"),
     "mmask.train.objective": ("MaskedObjective",),
