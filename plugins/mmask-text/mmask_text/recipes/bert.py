@@ -30,9 +30,10 @@ def words_head(**options: Any) -> dict[str, ObjectiveSection]:
     }
 
 
-def masking(ratio: float) -> Any:
-    """So many of a text's places; of these 80 % become [MASK], 10 % another id, 10 % stay."""
-    return use("random", ratio=ratio, rounding="round", at_least=1)
+def masking(ratio: float, **options: Any) -> Any:
+    """So many of a text's places; of these 80 % become [MASK], 10 % any id, 10 % stay. All of them are predicted."""
+    shares = {"mask": 0.8, "random": 0.1, "keep": 0.1}
+    return use("random", **{"ratio": ratio, "rounding": "round", "at_least": 1, "action": shares, **options})
 
 
 def bert(
@@ -43,10 +44,11 @@ def bert(
     return Recipe(
         name=name, summary=summary, paper=_BERT,
         data=DataSection(
-            dataset="speeches", decode={"text": use("text", length=128)}, batch_size=256,
+            dataset="speeches", decode={"text": use("text", max_length=128)}, batch_size=256,
         ),
         tokenize={"text": use("ids", size=size)},
-        mask=masking(0.15),
+        # 15 % of all tokens, special ones counted but never hidden; the code's max_predictions_per_seq is 20 at 128
+        mask=masking(0.15, count_special=True, cap=20),
         views={"masked": ViewSection(corrupt=use("token-ids"))},
         networks={"encoder": NetworkSection(use="text", width=width, depth=depth, heads=heads)},
         objectives=words_head(),
@@ -59,7 +61,7 @@ def bert(
 
 # What two cores can do in minutes on short texts: the method as it is, with the vocabulary's own table.
 DEMO: dict[str, Any] = {
-    "data.decode.text.length": 64,
+    "data.decode.text.max_length": 64,
     "data.batch_size": 64,
     "tokenize.text.size": None,
     "optim.lr": 1e-3,
@@ -110,7 +112,8 @@ def roberta_base() -> Recipe:
     """125 M parameters: byte-level pieces, one segment, full-length texts, larger batches."""
     made = bert("roberta-base", "BERT's objective alone, trained better", width=768, depth=12, heads=12, size=50265)
     made.paper = _ROBERTA
-    made.data = DataSection(dataset="speeches", decode={"text": use("text", length=512)}, batch_size=8192)
+    made.data = DataSection(dataset="speeches", decode={"text": use("text", max_length=512)}, batch_size=8192)
+    made.mask = masking(0.15, rounding="random")  # int(0.15 n + u): right in the mean
     made.networks["encoder"] = NetworkSection(
         use="text", width=768, depth=12, heads=12, types=1, place_offset=2, eps=1e-5
     )

@@ -15,7 +15,7 @@ def modernbert_base() -> Recipe:
     """149 M parameters: rotary positions, two of three layers with windows of 128, gated units, no biases."""
     return Recipe(
         name="modernbert-base", summary="rotary, local and global layers, gated units, 22 of 768", paper=_PAPER,
-        data=DataSection(dataset="speeches", decode={"text": use("text", length=1024)}, batch_size=4608),
+        data=DataSection(dataset="speeches", decode={"text": use("text", max_length=1024)}, batch_size=4608),
         tokenize={"text": use("ids", size=50368)},
         mask=masking(0.3),
         views={"masked": ViewSection(corrupt=use("token-ids"))},

@@ -15,7 +15,7 @@ def mosaicbert_base() -> Recipe:
     """137 M parameters: distances instead of positions, gated units, 30 % hidden."""
     return Recipe(
         name="mosaicbert-base", summary="ALiBi, gated units, 30 % hidden, 12 layers of 768", paper=_PAPER,
-        data=DataSection(dataset="speeches", decode={"text": use("text", length=128)}, batch_size=4096),
+        data=DataSection(dataset="speeches", decode={"text": use("text", max_length=128)}, batch_size=4096),
         tokenize={"text": use("ids", size=30528)},  # 30,522 made a multiple of 64
         mask=masking(0.3),
         views={"masked": ViewSection(corrupt=use("token-ids"))},
