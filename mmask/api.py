@@ -13,17 +13,22 @@ from mmask.plugin.component import Component
 from mmask.plugin.spec import hookimpl
 
 if TYPE_CHECKING:
+    from mmask.data.source import open_source  # noqa: F401
     from mmask.errors import *  # noqa: F403
     from mmask.export.copying import copy_parts  # noqa: F401
     from mmask.export.reading import read_tensors  # noqa: F401
     from mmask.heads.decoder import TransformerDecoder  # noqa: F401
     from mmask.heads.linear import LinearHead, StatesHead  # noqa: F401
     from mmask.keyed import Keys, fold, seeded_scope, single  # noqa: F401
+    from mmask.layers.attention import Rule, attend  # noqa: F401
     from mmask.layers.block import key_bias, run_block  # noqa: F401
+    from mmask.layers.distance import alibi_slopes, rotary_tables  # noqa: F401
     from mmask.layers.gather import fill, fill_index, flat_index, take_places  # noqa: F401
     from mmask.layers.linear import linear, product  # noqa: F401
     from mmask.layers.places import rows_at, states_at  # noqa: F401
     from mmask.layers.positions import resize_positions, sincos, sinusoid  # noqa: F401
+    from mmask.layers.segments import Segments  # noqa: F401
+    from mmask.layers.transformer import ACTIVATIONS, LayerParts, StackParts, Transformer  # noqa: F401
     from mmask.protocols import *  # noqa: F403
     from mmask.recipe.schema import *  # noqa: F403
     from mmask.tokenize.grid import grid_shape, patchify, unpatchify  # noqa: F401
@@ -53,6 +58,7 @@ _TABLE = {
         "DataSection", "NetworkSection", "ObjectiveSection", "OptimSection", "ProbeSection", "ProgramSection", "Recipe",
         "ScheduleSection", "Source", "Spec", "TaskSection", "TrainSection", "ViewSection", "use",
     ),
+    "mmask.data.source": ("open_source",),
     "mmask.tokenize.grid": ("grid_shape", "patchify", "unpatchify"),
     "mmask.layers.positions": ("resize_positions", "sincos", "sinusoid"),
     "mmask.layers.gather": ("fill", "fill_index", "flat_index", "take_places"),
@@ -61,6 +67,10 @@ _TABLE = {
     "mmask.layers.linear": ("linear", "product"),
     "mmask.export.copying": ("copy_parts",),
     "mmask.export.reading": ("read_tensors",),
+    "mmask.layers.attention": ("Rule", "attend"),
+    "mmask.layers.distance": ("alibi_slopes", "rotary_tables"),
+    "mmask.layers.segments": ("Segments",),
+    "mmask.layers.transformer": ("ACTIVATIONS", "LayerParts", "StackParts", "Transformer"),
     "mmask.heads.decoder": ("TransformerDecoder",),
     "mmask.heads.linear": ("LinearHead", "StatesHead"),
     "mmask.train.objective": ("MaskedObjective",),

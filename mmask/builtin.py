@@ -29,6 +29,7 @@ def mmask_components() -> tuple[Component, ...]:
         Component("head", "linear", "mmask.heads.linear:LinearHead", "one linear layer at scored places"),
         Component("head", "states", "mmask.heads.linear:StatesHead", "the network's own states, no layer"),
         Component("target", "latents", "mmask.target.latents:Latents", "a network's states, without gradient (CAE)"),
+        Component("target", "ids", "mmask.target.ids:Ids", "the clean ids at scored places (BERT)"),
         Component("target", "codes", "mmask.target.codes:Codes", "ids from a frozen discrete tokenizer (BEiT)"),
         Component(
             "exporter", "safetensors", "mmask.export.plain:PlainExporter", "weights and the recipe, for mmask itself"

@@ -39,7 +39,7 @@ ANIMATIONS = {
     "@lobehub/fluent-emoji-anim-4@1.0.0": "3d4c08f1e321f70808ef4996aba0ab575a9d97b6c56ffffc92cf6161a7836aa3",
 }
 NAMES = "emojibase-data@17.0.0"
-SIDE, FRAMES, RATE, QUALITY = 64, 24, 8, 26
+SIDE, FRAMES, RATE, QUALITY = 64, 24, 8, 30
 SHARDS = {"train": 4, "val": 1}
 LEAST_MOTION = 1.0  # mean absolute difference of neighbouring frames, of 255
 
