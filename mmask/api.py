@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mmask.layers.attention import Rule, attend  # noqa: F401
     from mmask.layers.block import key_bias, run_block  # noqa: F401
     from mmask.layers.distance import alibi_slopes, rotary_tables  # noqa: F401
+    from mmask.layers.embed import Embeddings  # noqa: F401
     from mmask.layers.gather import fill, fill_index, flat_index, take_places  # noqa: F401
     from mmask.layers.linear import linear, product  # noqa: F401
     from mmask.layers.places import rows_at, states_at  # noqa: F401
@@ -61,6 +62,7 @@ _TABLE = {
     "mmask.data.source": ("open_source",),
     "mmask.tokenize.grid": ("grid_shape", "patchify", "unpatchify"),
     "mmask.layers.positions": ("resize_positions", "sincos", "sinusoid"),
+    "mmask.layers.embed": ("Embeddings",),
     "mmask.layers.gather": ("fill", "fill_index", "flat_index", "take_places"),
     "mmask.layers.places": ("rows_at", "states_at"),
     "mmask.layers.block": ("key_bias", "run_block"),

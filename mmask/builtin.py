@@ -14,6 +14,7 @@ def mmask_components() -> tuple[Component, ...]:
         Component("masker", "block", "mmask.mask.block:BlockMasker", "rectangles of a grid (BEiT, CAE)"),
         Component("masker", "span", "mmask.mask.span:SpanMasker", "runs of a sequence, fixed or geometric"),
         Component("masker", "tube", "mmask.mask.tube:TubeMasker", "one spatial plan for every frame of a clip"),
+        Component("masker", "cuboids", "mmask.mask.cuboid:CuboidMasker", "a union of cuboids of a clip (VIOLET)"),
         Component("masker", "group", "mmask.mask.group:GroupMasker", "whole words or other groups, within a budget"),
         Component("corruption", "drop", "mmask.corrupt.drop:Drop", "hidden places leave the sequence (MAE)"),
         Component("loss", "mse", "mmask.loss.regression:MeanSquaredError", "squared error, averaged in each place"),

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from mmask.api import Component, hookimpl
-from mmask_video.claims import clips
+from mmask_video.claims import clips, violet
 
 
 @hookimpl
 def mmask_components() -> tuple[Component, ...]:
     """Everything the plugin has."""
-    return (*clips.CLAIMS,)
+    return (*clips.CLAIMS, *violet.CLAIMS)

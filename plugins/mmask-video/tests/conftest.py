@@ -21,3 +21,8 @@ def build() -> Callable[..., MaskedModel]:
         return build_model(recipe, host)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def host() -> Host:
+    return Host()
