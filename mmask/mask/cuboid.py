@@ -26,7 +26,7 @@ class CuboidMasker:
 
     def __init__(self, *, share: float = 2 / 3, count: int | None = None) -> None:
         if not 0 < share <= 1 or (count is not None and count < 1):
-            raise RecipeError(f"mask.share is {share}, mask.count {count}; a share lies in (0, 1], a count is at least 1")
+            raise RecipeError(f"mask.share is {share}, not in (0, 1], or mask.count {count}, not at least 1")
         self.share, self.count = share, count
 
     def plan(self, layout: Layout, keys: Keys) -> MaskPlan:

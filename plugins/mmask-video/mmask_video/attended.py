@@ -14,10 +14,11 @@ class BlocksOrAttended:
     """The plan of a clip and its words together (Fu et al. 2021, section 3.3). Reads the network's attention, so it
     runs in the training process; its draws are keyed like any other's.
 
-    With probability ``attended`` a sample spends one budget, int(ratio * valid places), over both streams, drawn without
-    replacement in proportion to the attention that all places pay to each; a place without attention is never taken, so
-    the budget may stay unspent. Otherwise the clip hides the plan ``blocks`` and each word with probability ``ratio``.
-    The reference counts the frames' own [CLS] in the budget and can draw nothing there; here they are no places.
+    With probability ``attended`` a sample spends one budget, int(ratio * valid places), over both streams, drawn
+    without replacement in proportion to the attention that all places pay to each; a place without attention is never
+    taken, so the budget may stay unspent. Otherwise the clip hides the plan ``blocks`` and each word with probability
+    ``ratio``. The reference counts the frames' own [CLS] in the budget and can draw nothing there; here they are no
+    places.
 
     network, view: whose attention, as the tap ``votes`` on the clean view. video: the stream of plan ``blocks``.
     """

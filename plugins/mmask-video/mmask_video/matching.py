@@ -28,7 +28,7 @@ class Matching(nn.Module):
     ) -> None:
         super().__init__()
         if group < 2 or temperature <= 0:
-            raise RecipeError(f"objectives.{name}: group = {group} must be at least 2, temperature = {temperature} above 0")
+            raise RecipeError(f"objectives.{name}: group {group} must be at least 2, temperature {temperature} above 0")
         network = networks[section.network]
         if not hasattr(network, "fuse"):
             raise RecipeError(f"objectives.{name}: network '{section.network}' cannot fuse a clip with other words")

@@ -43,8 +43,8 @@ class VioletEncoder(nn.Module):
     prefix = 0
 
     def __init__(
-        self, *, tokenizers: Any, swin: dict[str, Any] | None = None, width: int = 768, depth: int = 12, heads: int = 12,
-        hidden: int | None = None, places: int = 512, types: int = 2, side: int = 14, frames: int = 6,
+        self, *, tokenizers: Any, swin: dict[str, Any] | None = None, width: int = 768, depth: int = 12,
+        heads: int = 12, hidden: int | None = None, places: int = 512, types: int = 2, side: int = 14, frames: int = 6,
         eps: float = 1e-12, dropout: float = 0.1, attention_dropout: float = 0.1, act: str = "gelu", std: float = 0.02,
         pad_votes: bool = False, video: str = "video", text: str = "text", fast: bool = True,
     ) -> None:
@@ -54,8 +54,8 @@ class VioletEncoder(nn.Module):
         self.swin = VideoSwin(**(swin or {}))
         if self.swin.out_width != width or self.swin.stride != self.frame_tokenizer.cell:
             raise RecipeError(
-                f"a Swin that ends in {self.swin.out_width} channels at stride {self.swin.stride} does not fit a fusion "
-                f"of width {width} over cells of {self.frame_tokenizer.cell} pixels",
+                f"a Swin that ends in {self.swin.out_width} channels at stride {self.swin.stride} does not fit a "
+                f"fusion of width {width} over cells of {self.frame_tokenizer.cell} pixels",
             )
         self.cls = nn.Parameter(torch.zeros(1, 1, 1, width))
         self.cells = nn.Parameter(torch.zeros(1, 1, 1 + side * side, width))

@@ -79,3 +79,41 @@ def violet(
         preview=use("clip-and-words"),
         profiles={"demo": demo or {}},
     )
+
+
+# 64 px, cells of 32 become 2 x 2: what two cores can do in minutes with the shipped tokenizer of small pictures.
+_DEMO: dict[str, Any] = {
+    "data.decode.video.size": 64,
+    "data.batch_size": 16,
+    "networks.tokenizer.use": "vq",
+    "networks.tokenizer.weights": "emoji",
+    "schedule.warmup_steps": 20,
+    "train.log_every": 10,
+}
+
+
+def violet_tiny() -> Recipe:
+    """Not in the paper: three stages of Swin, so cells of 16 px, and four layers of fusion."""
+    return violet(
+        "violet-tiny", "clips and captions, a narrow Video Swin",
+        swin={"width": 48, "depths": (2, 2, 2), "heads": (2, 4, 6), "window": (4, 4, 4), "drop_path": 0.0},
+        width=192, depth=4, heads=3, image_size=64, cell=16, words=16, stride=4,
+        tokenizer=NetworkSection(use="vq", frozen=True, weights="emoji"),
+        demo={
+            "data.batch_size": 32, "optim.lr": 1e-3, "schedule.kind": "cosine", "schedule.steps": 300,
+            "schedule.warmup_steps": 20, "train.save_every": 100, "train.log_every": 10,
+        },
+    )
+
+
+def violet_base() -> Recipe:
+    """Swin-Small's depths and a fusion of BERT-base's size, as in the released code."""
+    return violet(
+        "violet-base", "clips and captions, Video Swin and BERT-base",
+        swin={"width": 96, "depths": (2, 2, 18, 2), "heads": (3, 6, 12, 24), "window": (8, 7, 7)},
+        width=768, depth=12, heads=12,
+        demo=_DEMO | {
+            "data.decode.video.second": 8, "tokenize.video.image_size": 64, "data.batch_size": 8, "optim.lr": 1e-4,
+            "schedule.steps": 30, "train.save_every": 15, "schedule.warmup_steps": 5,
+        },
+    )
