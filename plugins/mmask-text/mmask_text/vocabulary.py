@@ -17,12 +17,13 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from mmask.api import DataError, RecipeError, did_you_mean
 
+DEFAULT = "english-8k"
 MASK = "[MASK]"
 # The names by which vocabularies call the tokens that a masked model needs, the commonest first.
 ROLES: Mapping[str, tuple[str, ...]] = {
@@ -228,9 +229,10 @@ def shipped() -> dict[str, Path]:
     return {path.name.removesuffix(".json"): path for path in sorted(folder.glob("*.json"))}
 
 
-def vocabulary_file(spec: str | Path) -> tuple[str, bytes] | None:
-    """The file that must be kept for a spec to be opened again elsewhere; None for ``bytes``, which is a rule."""
-    return None if str(spec) == "bytes" else open_vocabulary(spec).file()
+def vocabulary_assets(*, vocabulary: str = DEFAULT, **options: Any) -> dict[str, tuple[str, bytes]]:
+    """The file behind the option ``vocabulary`` of a component, for its run to keep; none for ``bytes``, which is a
+    rule. A component with this option says ``assets = staticmethod(vocabulary_assets)``."""
+    return {} if vocabulary == "bytes" else {"vocabulary": open_vocabulary(vocabulary).file()}
 
 
 @lru_cache(maxsize=16)
