@@ -31,7 +31,7 @@ class MlmHead(nn.Module):
         if name not in ACTIVATIONS:
             raise RecipeError(f"no activation '{name}'", hint=f"there are {', '.join(ACTIVATIONS)}")
         self.act, self.fast, self.std = ACTIVATIONS[name], fast, parts.std if std is None else std
-        inner = words.embedding_dim
+        inner, self.network_width = words.embedding_dim, int(network.width)
         if not transform and network.width != inner:
             raise RecipeError(f"states of width {network.width} need a transform to words of width {inner}")
         self.dense = nn.Linear(network.width, inner, bias=dense_bias) if transform else None
