@@ -48,7 +48,7 @@ _TABLE = {
     "mmask.keyed": ("Keys", "fold", "seeded_scope", "single"),
     "mmask.types": (
         "Action", "Batch", "Encoded", "Labelled", "Layout", "Losses", "MaskPlan", "Prediction", "Record", "Sample",
-        "SampleId", "Scored", "Target", "TargetSource", "Term", "Tokens", "Verdict", "View", "Visibility",
+        "SampleId", "Scored", "Share", "Target", "TargetSource", "Term", "Tokens", "Verdict", "View", "Visibility",
     ),
     "mmask.protocols": (
         "Corruption", "Decoder", "Encoder", "Evaluator", "Exporter", "Head", "Loss", "Masker", "Objective", "Packer",

@@ -76,8 +76,13 @@ MODERNBERT = Family(
      "feed.up": "mlp.Wi", "feed.down": "mlp.Wo"},
     {"dense": "head.dense", "norm": "head.norm"}, "decoder", fused=True, marks=("layers.0.attn.Wqkv.weight",),
 )
+ELECTRA = Family(
+    "electra", "electra.", "encoder.layer", _BERT_TOP, _BERT_LAYER,
+    {"dense": "generator_predictions.dense", "norm": "generator_predictions.LayerNorm"}, "generator_lm_head",
+    marks=("encoder.layer.0.intermediate.dense.weight",),
+)
 FAMILIES: Mapping[str, Family] = {
-    "bert": BERT, "roberta": ROBERTA, "mosaicbert": MOSAICBERT, "modernbert": MODERNBERT,
+    "bert": BERT, "roberta": ROBERTA, "mosaicbert": MOSAICBERT, "modernbert": MODERNBERT, "electra": ELECTRA,
 }
 
 
