@@ -56,6 +56,6 @@ class BlocksOrAttended:
         weight = votes.double().masked_fill(~free, 0.0).clamp_min(0.0)
         draws = torch.from_numpy(1.0 - keys.uniform("attended", layout.length))
         race = torch.where(weight > 0, draws.log() / weight.clamp_min(1e-300), -torch.inf)
-        rank = race.argsort(1, descending=True, stable=True).argsort(1)
+        rank = race.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
         budget = (layout.lengths() * self.ratio).long()
         return (rank < budget[:, None]) & (weight > 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -89,8 +90,8 @@ def greyed(clips: Tensor, plan: MaskPlan) -> Tensor:
     return torch.where(hidden[:, None], torch.full_like(clips, _GREY / 255), clips)
 
 
-def strip(rows: Rows, note: str, columns: int, tile: int) -> np.ndarray:
-    """Clips below one another, each with one line of frames for every title. -> (H, W, 3) uint8."""
+def strip(rows: Rows, note: str, columns: int, tile: int, captions: Sequence[str] = ()) -> np.ndarray:
+    """Clips below one another, each with one line of frames for every title and its caption. -> (H, W, 3) uint8."""
     from PIL import Image, ImageDraw
 
     first = next(iter(rows.values()))
@@ -99,10 +100,13 @@ def strip(rows: Rows, note: str, columns: int, tile: int) -> np.ndarray:
     drawn = {title: _big(clips[:, :, chosen], times) for title, clips in rows.items()}
     high, wide = next(iter(drawn.values())).shape[2:4]
     margin, block = 92, len(rows) * (high + _GAP) + _SPACE
-    page = Image.new("RGB", (margin + len(chosen) * (wide + _GAP), _TITLE + count * block), (_PAPER,) * 3)
+    foot = _SPACE if captions else 0
+    page = Image.new("RGB", (margin + len(chosen) * (wide + _GAP), _TITLE + count * block + foot), (_PAPER,) * 3)
     draw = ImageDraw.Draw(page)
     for column, frame in enumerate(chosen):
         draw.text((margin + column * (wide + _GAP), 2), f"frame {frame}", fill=(_INK,) * 3)
+    for number, caption in enumerate(captions):
+        draw.text((margin, _TITLE + number * block + len(rows) * (high + _GAP)), caption, fill=(_INK,) * 3)
     for line, (title, clips) in enumerate(drawn.items()):
         for number, clip in enumerate(clips):
             top = _TITLE + number * block + line * (high + _GAP)

@@ -11,6 +11,7 @@ CLAIMS: tuple[Component, ...] = (
     Component("corruption", "black", "mmask_video.black:Black", "hidden cells become black pixels"),
     Component("head", "two-layers", "mmask_video.two_layers:TwoLayers", "ids by two linear layers"),
     Component("objective", "matching", "mmask_video.matching:Matching", "which caption of the group is a clip's own"),
+    Component("preview", "clip-and-words", "mmask_video.pair_preview:ClipAndWords", "a clip and its caption, hidden"),
     Component("weights", "violet", "mmask_video.violet_weights:VioletWeights", "checkpoints of the reference VIOLET"),
     *(
         Component("recipe", name, f"mmask_video.recipes.violet:{name.replace('-', '_')}", summary)
