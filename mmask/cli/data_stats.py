@@ -40,6 +40,7 @@ def command(
     The shards are read once, as in evaluation; decoders leave their own normalisation out. Numbers are of all
     values of a field, and of each channel where it has such an axis. What cannot be read is left out and named.
     """
+    from mmask.data.stream import open_stream
     from mmask.train.measure import measure
 
     words = chosen.overrides
@@ -47,9 +48,13 @@ def command(
     chosen = replace(chosen, overrides=tuple(word for word in words if word not in urls))
     if urls:
         chosen.flags["data.train"] = ("URL", [{"url": url} for url in urls])
-    section, made, seed = _one(session, decoder, chosen) if decoder else _recipe(session, chosen)
-    with click.progressbar(length=None, label="samples", file=sys.stderr, show_pos=True) as bar:
-        found = measure(section, made, seed=seed, limit=limit, workers=section.workers, done=bar.update)
+    section, made = _one(session, decoder, chosen) if decoder else _recipe(session, chosen)
+    stream = open_stream(section, seed=0)
+    steps: Any = click.progressbar(length=min(limit or len(stream), len(stream)), label="samples", file=sys.stderr)
+    with steps as bar:
+        found = measure(
+            stream, made, limit=limit, workers=section.workers, fault_budget=section.fault_budget, done=bar.update
+        )
     _report(session, found)
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -58,7 +63,7 @@ def command(
         click.echo(f"written: {out}")
 
 
-def _recipe(session: Session, chosen: Chosen) -> tuple[DataSection, dict[str, Any], int]:
+def _recipe(session: Session, chosen: Chosen) -> tuple[DataSection, dict[str, Any]]:
     from mmask.train.source import with_dataset
 
     recipe = session.resolve(chosen).recipe
@@ -66,10 +71,10 @@ def _recipe(session: Session, chosen: Chosen) -> tuple[DataSection, dict[str, An
         name: session.host.build("decoder", spec, where=f"data.decode.{name}")
         for name, spec in recipe.data.decode.items()
     }
-    return with_dataset(recipe.data, session.host), made, recipe.train.seed
+    return with_dataset(recipe.data, session.host), made
 
 
-def _one(session: Session, name: str, chosen: Chosen) -> tuple[DataSection, dict[str, Any], int]:
+def _one(session: Session, name: str, chosen: Chosen) -> tuple[DataSection, dict[str, Any]]:
     """One decoder on shards that were named, without a recipe."""
     from mmask.recipe.override import parse_value
     from mmask.recipe.schema import DataSection, Spec
@@ -82,17 +87,20 @@ def _one(session: Session, name: str, chosen: Chosen) -> tuple[DataSection, dict
     options = {key.replace("-", "_"): parse_value(value) for key, _, value in pairs}
     given = {key.removeprefix("data."): value for key, (_, value) in chosen.flags.items() if key.startswith("data.")}
     made = session.host.build("decoder", Spec.model_validate({"use": name, **options}), where=name)
-    return DataSection.model_validate({"batch_size": 1, **given}), {name: made}, 0
+    return DataSection.model_validate({"batch_size": 1, **given}), {name: made}
 
 
 def _report(session: Session, found: Measured) -> None:
     for line in found.faults[:5]:
         session.notify(f"left out: {line}")
     if not found.fields:
-        raise DataError("no decoder made an array of any sample", hint="look at the shards with: mmask data inspect URL")
+        raise DataError("no decoder made an array of any sample", hint="see: mmask data inspect URL")
     rows = [
-        (name, f"{one['samples']:,}", f"{one['count']:,}", *(f"{one[key]:.6g}" for key in ("mean", "std", "min", "max")),
-         str(len(one["each"]["mean"])) if "each" in one else "")
+        (
+            name, f"{one['samples']:,}", f"{one['count']:,}",
+            *(f"{one[key]:.6g}" for key in ("mean", "std", "min", "max")),
+            str(len(one["each"]["mean"])) if "each" in one else "",
+        )
         for name, one in found.fields.items()
     ]
     show(("field", "samples", "values", "mean", "std", "min", "max", "each of"), rows, title="values")

@@ -11,9 +11,8 @@ import torch
 from mmask.data.collate import AUGMENT
 from mmask.data.loader import Loader
 from mmask.data.statistics import Statistics
-from mmask.data.stream import open_stream
+from mmask.data.stream import Stream
 from mmask.errors import DataError
-from mmask.recipe.schema import DataSection
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,22 +25,20 @@ class Measured:
 
 
 def measure(
-    section: DataSection, decoders: Mapping[str, Any], *, seed: int = 0, limit: int | None = None, workers: int = 0,
-    done: Callable[[int], None] = lambda samples: None,
+    stream: Stream, decoders: Mapping[str, Any], *, limit: int | None = None, workers: int = 0,
+    fault_budget: float = 0.01, done: Callable[[int], None] = lambda samples: None,
 ) -> Measured:
-    """Decode the training sources once, in evaluation form, and measure every field of numbers with an axis.
+    """Decode a stream once, in evaluation form, and measure every field of numbers with an axis.
 
     A decoder that normalises offers ``raw()``, itself without normalisation, which is asked then. limit: at most so
     many samples, evenly spread. done: called with the samples since the last call.
     """
-    stream = open_stream(section, seed=seed)
     plain = {name: one.raw() if hasattr(one, "raw") else one for name, one in decoders.items()}
     found: dict[str, Statistics] = {}
     samples = 0
     # one sample a batch: nothing is ever padded
     with Loader(
-        stream, plain, batch_size=1, workers=workers, seed=seed, evaluate=True, limit=limit,
-        fault_budget=section.fault_budget,
+        stream, plain, batch_size=1, workers=workers, evaluate=True, limit=limit, fault_budget=fault_budget,
     ) as loader:
         for batch in loader:
             if not len(batch):

@@ -162,8 +162,8 @@ class FbankDecoder(_Computed):
 class MelDecoder(_Computed):
     """Makes the log-mel spectrum (T, bins) float32 of TERA and s3prl under ``field``, and ``<field>.length``.
 
-    bins: bands. frame_ms, shift_ms: of the frames. low, high: Hz. level: RMS in dB that the crop is scaled to; None leaves
-    it. floor: added to the power before the logarithm. remove_mean: subtract the mean first. Each bin is
+    bins: bands. frame_ms, shift_ms: of the frames. low, high: Hz. level: RMS in dB that the crop is scaled to; None
+    leaves it. floor: added to the power before the logarithm. remove_mean: subtract the mean first. Each bin is
     normalised over the real frames unless ``cmvn`` is false.
 
     frames, pad, deltas, cmvn, mean, std, spread, stats, per_bin, freq_mask, time_mask, min_frames, field: `Framing`.

@@ -37,8 +37,10 @@ class Normaliser:
         """From the JSON file that ``mmask data stats --out`` wrote."""
         try:
             found = json.loads(Path(path).read_text(encoding="utf-8"))["fields"][field]
-            found = found["each"] if per_bin else found
-            return cls(found["mean"], found["std"], spread)
+            if not per_bin:
+                return cls(found["mean"], found["std"], spread)
+            # narrow filters may hold no bin of the spectrum at all: their value never changes
+            return cls(found["each"]["mean"], [std if std > 0 else 1.0 for std in found["each"]["std"]], spread)
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise RecipeError(
                 f"'{path}' holds no statistics of '{field}'{' for each bin' if per_bin else ''}: "
