@@ -7,6 +7,7 @@ because its containers cannot be sought to the sample.
 from __future__ import annotations
 
 import io
+import struct
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,6 +24,7 @@ EXTENSIONS = (*SOUNDFILE, *FFMPEG)
 
 _FALLBACK = {"wav": "wav", "flac": "flac", "ogg": "ogg", "oga": "ogg", "opus": "ogg", "mp3": "mp3", "aiff": "aiff",
              "aif": "aiff", "au": "au", "caf": "caf", "w64": "w64"}
+_UNSTATED = 0x7FFF0000  # sizes from here on are what a writer puts that cannot go back
 _MOST = 1 << 28  # numbers decoded at once: 1 GiB
 
 
@@ -46,6 +48,7 @@ def open_sound(data: bytes, extension: str) -> Sound:
         return _Ffmpeg(data, FFMPEG[extension])
     import soundfile
 
+    _whole_wav(data)
     try:
         return _Libsndfile(data)
     except soundfile.LibsndfileError as error:
@@ -70,7 +73,7 @@ class _Libsndfile:
 
         _check_size(count, self.channels)
         try:
-            if start:
+            if start != self._file.tell():
                 self._file.seek(start)
             found: np.ndarray = self._file.read(count, dtype="float32", always_2d=True)
         except (soundfile.LibsndfileError, RuntimeError) as error:
@@ -117,6 +120,23 @@ def _decode(data: bytes, container: str) -> tuple[np.ndarray, int]:
     if not pieces:
         raise SampleError("FFmpeg finds no sound in it")
     return np.ascontiguousarray(np.concatenate(pieces, axis=1).T, np.float32), rate
+
+
+def _whole_wav(data: bytes) -> None:
+    """Raises SampleError for a WAV whose sound chunk ends after the file: libsndfile shortens it without a word.
+
+    A chunk of no stated size, as writers to a pipe leave it, is as long as what follows.
+    """
+    if data[:4] != b"RIFF" or data[8:12] != b"WAVE":
+        return
+    at = 12
+    while at + 8 <= len(data):
+        name, (size,) = data[at : at + 4], struct.unpack_from("<I", data, at + 4)
+        if name == b"data":
+            if size < _UNSTATED and at + 8 + size > len(data):
+                raise SampleError(f"cut off: {len(data) - at - 8:,} bytes of the {size:,} that its header says")
+            return
+        at += 8 + size + size % 2
 
 
 def _check_size(count: int, channels: int) -> None:
