@@ -9,7 +9,6 @@ CLAIMS: tuple[Component, ...] = (
     Component("encoder", "violet", "mmask_video.violet:VioletEncoder", "Video Swin, words, and a fusion transformer"),
     Component("masker", "blocks-or-attended", "mmask_video.attended:BlocksOrAttended", "a coin: blocks, or attention"),
     Component("corruption", "black", "mmask_video.black:Black", "hidden cells become black pixels"),
-    Component("head", "two-layers", "mmask_video.two_layers:TwoLayers", "ids by two linear layers"),
     Component("objective", "matching", "mmask_video.matching:Matching", "which caption of the group is a clip's own"),
     Component("preview", "clip-and-words", "mmask_video.pair_preview:ClipAndWords", "a clip and its caption, hidden"),
     Component("weights", "violet", "mmask_video.violet_weights:VioletWeights", "checkpoints of the reference VIOLET"),

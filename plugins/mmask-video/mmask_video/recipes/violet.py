@@ -66,7 +66,7 @@ def violet(
                 loss=use("cross-entropy"),
             ),
             "cells": ObjectiveSection(
-                stream="video", head=use("two-layers"),
+                stream="video", head=use("two-layers", times=2, dropout=0.1),
                 target=use("codes", network="tokenizer", field="second", fold=2), loss=use("cross-entropy"),
             ),
             "matching": ObjectiveSection(use="matching", options={"group": 4, "temperature": 0.05}),

@@ -17,7 +17,6 @@ from mmask.api import Batch, Encoded, Layout, Prediction, Scored, Tokens, View, 
 from mmask.testing.golden import Golden, assert_close, golden_files, load_golden
 from mmask_video.frames import FrameTokenizer
 from mmask_video.matching import Matching
-from mmask_video.two_layers import TwoLayers
 from mmask_video.violet import VioletEncoder
 from mmask_video.violet_weights import VioletWeights, split
 
@@ -47,7 +46,7 @@ def model_of(file: Golden, host) -> SimpleNamespace:
         },
     )
     head = host.build("head", use("mlm", tied=False), network=encoder)
-    cells = TwoLayers(network=encoder, target=SimpleNamespace(dim=c["vq_vocab"]))
+    cells = host.build("head", use("two-layers", times=2), network=encoder, target=SimpleNamespace(dim=c["vq_vocab"]))
     section = SimpleNamespace(network="encoder", view="masked", weight=1.0)
     matching = Matching(
         name="matching", section=section, networks={"encoder": encoder}, group=max(2, c["batch"]),

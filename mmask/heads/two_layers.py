@@ -1,4 +1,4 @@
-"""TwoLayers: ids from states by two linear layers (VIOLET's visual tokens)."""
+"""TwoLayers: what is predicted, from states by two linear layers (SSAST, VIOLET)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from typing import Any
 
 from torch import nn
 
-from mmask.api import Encoded, Prediction, RecipeError, Scored
+from mmask.errors import RecipeError
+from mmask.types import Encoded, Prediction, Scored
 
 
 class TwoLayers(nn.Module):
@@ -15,7 +16,7 @@ class TwoLayers(nn.Module):
     network (wired): offers ``width``. target (wired): offers ``dim``.
     """
 
-    def __init__(self, *, network: Any, target: Any, times: int = 2, dropout: float = 0.1) -> None:
+    def __init__(self, *, network: Any, target: Any, times: int = 1, dropout: float = 0.0) -> None:
         super().__init__()
         if not getattr(target, "dim", None):
             raise RecipeError("head 'two-layers' needs a target of fixed size")
