@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mmask.errors import PlanError, RecipeError
-from mmask.mask.budget import check_ratio, check_visible
+from mmask.mask.budget import check_visible
+from mmask.mask.ratio import Ratio, check_ratio, ratio_at
 from mmask.types import MaskPlan
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class ClusterMasker:
     """
 
     def __init__(
-        self, *, count: int | None = None, ratio: float = 0.78, sizes: Sequence[int] = (3, 4, 5), reference: bool = False
+        self, *, count: int | None = None, ratio: Ratio = 0.78, sizes: Sequence[int] = (3, 4, 5), reference: bool = False,
     ) -> None:
         check_ratio(ratio)
         if not sizes or min(sizes) < 1 or (count is not None and count < 0):
@@ -44,14 +45,15 @@ class ClusterMasker:
             raise PlanError(f"clusters need a whole grid of two axes; this layout has {layout.grid or 'a sequence'}")
         free = layout.maskable().numpy()
         places = free.sum(1)
-        goal = np.floor(places * self.ratio).astype(np.int64) if self.count is None else np.minimum(self.count, places)
+        goal = np.floor(places * ratio_at(self.ratio, keys.step)).astype(np.int64) if self.count is None else np.minimum(self.count, places)
         size = np.array(self.sizes)[keys.integers("size", 1, 0, len(self.sizes))[:, 0]]
         hidden = (self._released if self.reference else self._even)(layout.grid, free, goal, size, keys)
         check_visible(layout, hidden, "lower mask.count or mask.ratio")
         return MaskPlan.of_hidden(layout, torch.from_numpy(hidden))
 
     def _even(
-        self, grid: tuple[int, ...], free: NDArray[np.bool_], goal: NDArray[np.int64], size: NDArray[np.int64], keys: Keys
+        self, grid: tuple[int, ...], free: NDArray[np.bool_], goal: NDArray[np.int64], size: NDArray[np.int64],
+        keys: Keys,
     ) -> NDArray[np.bool_]:
         """(B, N): the first ``goal`` places in the order in which squares reach them, ties at random. Corners lie also
         beyond the edges, so that each place lies in as many squares as any other."""
@@ -73,7 +75,8 @@ class ClusterMasker:
         return hidden
 
     def _released(
-        self, grid: tuple[int, ...], free: NDArray[np.bool_], goal: NDArray[np.int64], size: NDArray[np.int64], keys: Keys
+        self, grid: tuple[int, ...], free: NDArray[np.bool_], goal: NDArray[np.int64], size: NDArray[np.int64],
+        keys: Keys,
     ) -> NDArray[np.bool_]:
         """(B, N) by the released rule, sample by sample."""
         if not free.all():
