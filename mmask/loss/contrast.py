@@ -16,8 +16,8 @@ class InfoNce:
 
     over: ``predictions``: for each target, the predictions compete, as in SSAST's code; ``targets``: for each
     prediction, the targets compete (equation 1 of the paper, Gong et al. 2021). temperature: divides the products;
-    1 in the reference. A sample with one scored place adds 0. Reports ``accuracy``, how often the right one wins over
-    the other axis, which is what the reference logs.
+    1 in the reference. A sample with one scored place adds 0. Reports ``accuracy`` as the reference does: the shares
+    are those of the loss, the right one must win along the other axis.
     """
 
     def __init__(
@@ -29,28 +29,32 @@ class InfoNce:
 
     def __call__(self, prediction: Prediction, target: Target) -> Term:
         """prediction.value and target.value: (S, D). Raises PlanError when they differ."""
+        logs, there = self._logs(prediction, target)
+        own = logs.diagonal(dim1=1, dim2=2)
+        total = torch.where(there, -own, own.new_zeros(())).sum() if len(prediction.value) else own.sum() * 0.0
+        return Term(total, prediction.scored.count())
+
+    @torch.no_grad()
+    def metrics(self, prediction: Prediction, target: Target) -> dict[str, Share]:
+        """``accuracy``: how often the right one has the largest share along the axis that was not normalised."""
+        logs, there = self._logs(prediction, target)
+        best = logs.masked_fill(~there[:, :, None], -torch.inf).argmax(1)
+        right = (best == torch.arange(logs.shape[1], device=logs.device)) & there
+        return {"accuracy": Share(right.sum(), there.sum())}
+
+    def _logs(self, prediction: Prediction, target: Target) -> tuple[Tensor, Tensor]:
+        """(B, K, K) log shares, those of one row sum to 1, and (B, K) bool, which are places and not filling."""
         value, truth = prediction.value, target.value
         if value.shape != truth.shape or value.ndim != 2:
             raise PlanError(f"the head predicts {tuple(value.shape)}, the target is {tuple(truth.shape)}")
         dtype = torch.promote_types(value.dtype, torch.float32)
         made, true = (self._rows(each.to(value.device, dtype), prediction) for each in (value, truth))
         there = self._there(prediction).to(value.device)
-        products = true @ made.transpose(1, 2) / self.temperature  # B targets predictions
+        products = (true @ made.transpose(1, 2)) / self.temperature  # B targets predictions
         if self.over == "targets":
             products = products.transpose(1, 2)
         own = torch.eye(products.shape[1], dtype=torch.bool, device=value.device)  # never all of a row: no NaN
-        logs = products.masked_fill(~there[:, None, :] & ~own, -torch.inf).log_softmax(-1).diagonal(dim1=1, dim2=2)
-        total = torch.where(there, -logs, logs.new_zeros(())).sum() if len(value) else value.sum() * 0.0
-        return Term(total, prediction.scored.count())
-
-    def metrics(self, prediction: Prediction, target: Target) -> dict[str, Share]:
-        """``accuracy``: how often a prediction is nearest to its own target."""
-        with torch.no_grad():
-            made, true = (self._rows(each.float(), prediction) for each in (prediction.value, target.value))
-            there = self._there(prediction).to(made.device)
-            products = (made @ true.transpose(1, 2)).masked_fill(~there[:, None, :], -torch.inf)
-            right = (products.argmax(-1) == torch.arange(made.shape[1], device=made.device)) & there
-        return {"accuracy": Share(float(right.sum()), float(there.sum()))}
+        return products.masked_fill(~there[:, None, :] & ~own, -torch.inf).log_softmax(-1), there
 
     @staticmethod
     def _slots(prediction: Prediction) -> tuple[Tensor, Tensor, int]:
