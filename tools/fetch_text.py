@@ -76,15 +76,21 @@ class Page(HTMLParser):
 
 
 def help_pages(folder: Path) -> Found:
-    """LibreOffice's help: one document a page, its class the module."""
+    """LibreOffice's help: one document a page, its class the module; lines that a tenth of the pages share are left
+    out (titles of the whole, calls for support)."""
     subprocess.run(["apt-get", "download", HELP], cwd=folder, check=True)
     (archive,) = folder.glob(f"{HELP}_*.deb")
     subprocess.run(["dpkg", "-x", str(archive), str(folder / "help")], check=True)
     root = folder / "help/usr/share/libreoffice/help/en-US/text"
+    pages: dict[str, list[str]] = {}
     for path in sorted(root.rglob("*.html")):
-        page, name = Page(), path.relative_to(root).with_suffix("").as_posix()
+        page = Page()
         page.feed(path.read_text(encoding="utf-8"))
-        yield held_out(name), name, {"text": "\n".join(page.lines), "class": name.partition("/")[0], "page": name}
+        pages[path.relative_to(root).with_suffix("").as_posix()] = page.lines
+    count = Counter(line for lines in pages.values() for line in set(lines))
+    for name, lines in pages.items():
+        text = "\n".join(line for line in lines if count[line] * 10 < len(pages))
+        yield held_out(name), name, {"text": text, "class": name.partition("/")[0], "page": name}
 
 
 def packages(folder: Path) -> Found:
