@@ -48,7 +48,7 @@ class DocumentSheet:
         left, top = at
         try:
             text = stored_texts(Sample(SampleId("", "", key), stored), [self.field])[0]
-            about, colour = f"{len(text):,} characters   {_about(stored, self.field)}", "black"
+            about, colour = f"{len(text):,} characters · {_about(stored, self.field)}", "black"
         except SampleError as error:
             text, about, colour = error.message, "cannot be read", "#c00"
         draw.line((left, top, left + self.width, top), fill="#ccc")

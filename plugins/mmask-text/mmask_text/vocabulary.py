@@ -177,13 +177,13 @@ class Vocabulary:
         """(ids, words) of one text, or of a pair -> (ids, words, types) with special tokens around, each (L,) int64.
 
         ``[CLS] A [SEP]`` and ``[CLS] A [SEP] B [SEP]``, without what the vocabulary lacks; types are 0 up to the first
-        ``[SEP]`` and 1 after it; words of B go on after those of A.
+        ``[SEP]`` and 1 after it; words are numbered from 0, those of B going on after A's.
         """
         ids, words, types = [_one(self.cls_id)], [_outside(self.cls_id)], [_types(self.cls_id, 0)]
         texts = [first] if second is None else [first, second]
         next_word = 0
         for number, (mine, theirs) in enumerate(texts):
-            shifted = np.where(theirs >= 0, theirs + next_word, -1)
+            shifted = np.where(theirs >= 0, theirs - _least(theirs) + next_word, -1)
             next_word = max(next_word, int(shifted.max(initial=-1)) + 1)
             ids += [mine, _one(self.sep_id)]
             words += [shifted, _outside(self.sep_id)]
@@ -281,6 +281,11 @@ def _packed(ids: Sequence[int], words: Sequence[int], offsets: Sequence[tuple[in
         new[1:] = kept[1:] != kept[:-1]
         number[inside] = np.cumsum(new) - 1
     return Pieces(np.asarray(ids, np.int64).reshape(-1), number, np.asarray(offsets, np.int64).reshape(-1, 2))
+
+
+def _least(words: np.ndarray) -> int:
+    inside = words[words >= 0]
+    return int(inside.min()) if len(inside) else 0
 
 
 def _one(id: int | None) -> np.ndarray:
