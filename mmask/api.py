@@ -45,7 +45,7 @@ _TABLE = {
     "mmask.keyed": ("Keys", "fold", "seeded_scope", "single"),
     "mmask.types": (
         "Action", "Batch", "Encoded", "Labelled", "Layout", "Losses", "MaskPlan", "Prediction", "Sample", "SampleId",
-        "Scored", "Target", "TargetSource", "Term", "Tokens", "Verdict", "View", "Visibility",
+        "Scored", "Share", "Target", "TargetSource", "Term", "Tokens", "Verdict", "View", "Visibility",
     ),
     "mmask.protocols": (
         "Corruption", "Decoder", "Encoder", "Evaluator", "Exporter", "Head", "Loss", "Masker", "Objective", "Packer",
