@@ -57,7 +57,7 @@ class HfTextExporter:
         config = {"architectures": [shape.kind], **shape.config, "torch_dtype": "float32"}
         (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         vocabulary = tokenizer_of(model).vocabulary
-        cuts = write_tokenizer(vocabulary, folder)
+        cuts = write_tokenizer(vocabulary, folder, types="type_vocab_size" in shape.config)
         run = "answer = model(**inputs)." + ("logits" if self.whole else "last_hidden_state")
         return _SNIPPET.format(
             names=f"AutoTokenizer, {shape.kind}" if cuts else shape.kind, kind=shape.kind, options=shape.options,
