@@ -148,6 +148,17 @@ def test_the_original_can_be_ruled_out():
     assert (ids != tokens.ids)[plan.hidden].all()
 
 
+def test_special_ids_and_rows_beyond_the_vocabulary_are_drawn_only_where_asked():
+    tokens = ragged()
+    plan = plan_of(tokens)
+    logits = torch.zeros(int(plan.hidden.sum()), SIZE + 14)
+    scene, _ = predicted(tokens, plan, logits)
+    ids = apply(SampleIds(objective="words", tokenizers=TOKENIZERS), tokens, plan, **scene).ids[plan.hidden]
+    assert set(ids.tolist()) == set(range(SIZE)) - set(SPECIAL)
+    ids = apply(SampleIds(objective="words", special=True, tokenizers=TOKENIZERS), tokens, plan, **scene).ids
+    assert set(ids[plan.hidden].tolist()) == set(range(SIZE + 14))
+
+
 def test_a_sampled_id_is_the_same_in_any_batch_and_for_flat_tokens():
     tokens = ragged()
     plan = plan_of(tokens)
