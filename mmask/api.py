@@ -44,8 +44,8 @@ _TABLE = {
     ),
     "mmask.keyed": ("Keys", "fold", "seeded_scope", "single"),
     "mmask.types": (
-        "Action", "Batch", "Encoded", "Labelled", "Layout", "Losses", "MaskPlan", "Prediction", "Sample", "SampleId",
-        "Scored", "Share", "Target", "TargetSource", "Term", "Tokens", "Verdict", "View", "Visibility",
+        "Action", "Batch", "Encoded", "Labelled", "Layout", "Losses", "MaskPlan", "Prediction", "Record", "Sample",
+        "SampleId", "Scored", "Share", "Target", "TargetSource", "Term", "Tokens", "Verdict", "View", "Visibility",
     ),
     "mmask.protocols": (
         "Corruption", "Decoder", "Encoder", "Evaluator", "Exporter", "Head", "Loss", "Masker", "Objective", "Packer",
