@@ -68,7 +68,7 @@ def electra(
         },
         optim=OptimSection(lr=lr, betas=(0.9, 0.999), eps=1e-6, weight_decay=0.01, clip=1.0),
         schedule=ScheduleSection(steps=steps, kind="linear", warmup_steps=10_000),
-        preview=None,
+        preview=use("text"),
         profiles={"demo": {**_DEMO, **(demo or {})}},
     )
 
