@@ -31,7 +31,7 @@ class IdTokenizer:
             raise RecipeError(f"a table of {self.size} rows cannot hold a vocabulary of {vocabulary.size} ids")
         self.pad_id: int | None = vocabulary.pad_id
         self.mask_id: int = vocabulary.mask_id
-        self._special = torch.tensor(sorted(vocabulary.special_ids), dtype=torch.int64)
+        self._special = torch.tensor(sorted(vocabulary.special_ids), dtype=torch.int64, device="cpu")
 
     def layout(self, batch: Batch) -> Layout:
         """(B, N) places; special and padded ones are known, and the groups ``word`` and ``type`` where given."""
