@@ -8,6 +8,7 @@ CLAIMS: tuple[Component, ...] = (
     Component("tokenizer", "ids", "mmask_text.ids:IdTokenizer", "ids of a vocabulary, padded by length"),
     Component("encoder", "text", "mmask_text.encoder:TextEncoder", "one transformer over ids, its parts by choice"),
     Component("head", "mlm", "mmask_text.mlm:MlmHead", "the table of words again, at scored places (BERT)"),
+    Component("exporter", "hf", "mmask_text.export.to_hf:HfTextExporter", "a folder for from_pretrained"),
     Component("weights", "hf", "mmask_text.weights.hf:HfTextWeights", "text encoders by transformers' names"),
     *(
         Component("recipe", name, f"mmask_text.recipes.{module}:{name.replace('-', '_')}", summary)

@@ -15,9 +15,8 @@ from mmask_text.encoder import TextEncoder
 from mmask_text.mlm import MlmHead
 from mmask_text.rtd import RtdHead
 from mmask_text.weights.hf import HfTextWeights, load_parts
-from mmask_text.weights.names import ELECTRA, places
+from mmask_text.weights.names import ELECTRA, places, rtd_names
 
-_RTD = {"dense": "discriminator_predictions.dense", "out": "discriminator_predictions.dense_prediction"}
 _TABLES = "electra.embeddings."
 
 
@@ -139,8 +138,8 @@ def _networks(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[st
 
 def _rtd(head: RtdHead) -> dict[str, Tensor]:
     """Published name -> parameter of the discriminator's head."""
-    return {f"{theirs}.{kind}": getattr(getattr(head, ours), kind) for ours, theirs in _RTD.items()
-            for kind in ("weight", "bias")}
+    own = dict(head.named_parameters())
+    return {theirs: own[ours] for ours, theirs in rtd_names().items()}
 
 
 def _read(module: nn.Module, of: Callable[[Tensor], Any]) -> dict[str, Any]:

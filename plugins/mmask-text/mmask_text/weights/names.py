@@ -137,3 +137,9 @@ def _named(family: Family, name: str) -> Iterator[tuple[str, Place]]:
         yield f"{start}{family.layer['attention.qkv'].format(apart)}.{kind}", Place("encoder", name)
     else:
         yield f"{start}{family.of(family.layer, inner)}.{kind}", Place("encoder", name)
+
+
+def rtd_names() -> dict[str, str]:
+    """Our name -> theirs of every tensor of ELECTRA's discriminator head."""
+    modules = {"dense": "discriminator_predictions.dense", "out": "discriminator_predictions.dense_prediction"}
+    return {f"{ours}.{kind}": f"{theirs}.{kind}" for ours, theirs in modules.items() for kind in ("weight", "bias")}

@@ -50,8 +50,8 @@ def model_of(file: Golden, build: Any, words: Any, *, weight: float | None = Non
     recipe.objectives["words"].weight = float(c.get("gen_weight", 1.0))
     recipe.objectives["replaced"].weight = float(c.get("disc_weight", 50.0)) if weight is None else weight
     fast = options.get("fast", True)
-    for name, objective in recipe.objectives.items():
-        objective.head = use({"words": "mlm", "replaced": "rtd"}[name], fast=fast)
+    recipe.objectives["words"].head = use("mlm", fast=fast, act="gelu")  # whatever the layers have
+    recipe.objectives["replaced"].head = use("rtd", fast=fast)
     model = build(recipe).double().eval()
     assert not list(ElectraWeights().load(model, file.weights))
     return model
