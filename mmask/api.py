@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from mmask.heads.decoder import TransformerDecoder  # noqa: F401
     from mmask.heads.linear import LinearHead, StatesHead  # noqa: F401
     from mmask.keyed import Keys, fold, seeded_scope, single  # noqa: F401
+    from mmask.layers.attention import Rule, attend  # noqa: F401
     from mmask.layers.block import key_bias, run_block  # noqa: F401
+    from mmask.layers.distance import alibi_slopes, rotary_tables  # noqa: F401
     from mmask.layers.gather import fill, fill_index, flat_index, take_places  # noqa: F401
     from mmask.layers.linear import linear, product  # noqa: F401
     from mmask.layers.places import rows_at, states_at  # noqa: F401
-    from mmask.layers.attention import Rule, attend  # noqa: F401
-    from mmask.layers.distance import alibi_slopes, rotary_tables  # noqa: F401
     from mmask.layers.positions import resize_positions, sincos  # noqa: F401
     from mmask.layers.segments import Segments  # noqa: F401
     from mmask.layers.transformer import ACTIVATIONS, LayerParts, StackParts, Transformer  # noqa: F401

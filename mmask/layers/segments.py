@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from mmask.types import Layout
 
 
-class Group(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False)
+class Group:
     """Neighbouring samples that one call of attention serves.
 
     start, rows: the packed rows they own. count: samples. longest: places of the longest one.

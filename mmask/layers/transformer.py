@@ -187,7 +187,7 @@ class StackParts:
 
 
 class Transformer(nn.Module):
-    """``depth`` layers over the rows of `Segments`. Module names: ``layers.i.{attention,norm1,feed,norm2}``, ``norm``."""
+    """``depth`` layers over the rows of `Segments`: ``layers.i.{attention,norm1,feed,norm2}``, then ``norm``."""
 
     def __init__(self, parts: LayerParts, stack: StackParts) -> None:
         super().__init__()
@@ -225,7 +225,8 @@ class Transformer(nn.Module):
         taps: ``block.i``, the output of layer i, negative from the end; ``block.i.queries``, ``.keys``, ``.values``
         (T, width), after rotation; ``block.i.attention``, shares (B, H, N, N) over the padded batch.
         """
-        wanted, found = _by_layer(taps, len(self.layers)), {}
+        wanted = _by_layer(taps, len(self.layers))
+        found: dict[str, Tensor] = {}
         tables = self._tables(segments, x.dtype)
         for number, layer in enumerate(self.layers):
             rule = self._rule(self.kinds[number], rules[number] if len(rules) > 1 else rules[0])

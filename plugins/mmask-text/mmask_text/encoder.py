@@ -18,10 +18,11 @@ class TextEncoder(nn.Module):
 
     width, depth, heads, hidden: of the layers; hidden is the width inside the feed-forward part. embed_width: of the
     tables when it is not ``width``, with a projection after (ELECTRA). places: rows of the table of learned positions,
-    for ``positions = learned``; place_offset: the row of the first place (RoBERTa: 2). positions: ``learned``, ``alibi``,
-    ``rotary`` or ``none``. types: rows of the table of segments, 0 for none. embed_norm: a norm after the sum of
-    embeddings. pattern, window, theta, local_theta: global and local layers, see `StackParts`. act, gated, norm, eps,
-    norm_bias, qkv, attention_bias, in_bias, out_bias, dropout, attention_dropout, inner_dropout, std: see `LayerParts`.
+    for ``positions = learned``; place_offset: the row of the first place (RoBERTa: 2). positions: ``learned``,
+    ``alibi``, ``rotary`` or ``none``. types: rows of the table of segments, 0 for none. embed_norm: a norm after the
+    sum of embeddings. pattern, window, theta, local_theta: global and local layers, see `StackParts`. act, gated, norm,
+    eps, norm_bias, qkv, attention_bias, in_bias, out_bias, dropout, attention_dropout, inner_dropout, std: see
+    `LayerParts`.
     embed_dropout: of the embeddings; None is ``dropout``. first_norm, final_norm: see `StackParts`. scaled_init: shrink
     matrices that end on the residual stream by (2 depth)^(-1/2). pooler: a layer tanh(dense([CLS])) makes ``pooled``.
     pool: otherwise what ``pooled`` is in evaluation mode, the first state or the mean. share: a network that stands

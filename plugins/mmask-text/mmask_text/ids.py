@@ -37,7 +37,7 @@ class IdTokenizer:
         """(B, N) places; special and padded ones are known, and the groups ``word`` and ``type`` where given."""
         ids = self._ids(batch)
         if ids.is_meta:  # shapes only: every place counts
-            return Layout(*ids.shape)
+            return Layout(len(ids), ids.shape[1])
         valid = self._valid(batch, ids)
         special = torch.isin(ids, self._special.to(ids.device))
         groups = {
@@ -46,7 +46,7 @@ class IdTokenizer:
         if valid is not None:
             special &= valid
             groups = {name: ids.masked_fill(~valid, -1) for name, ids in groups.items()}
-        return Layout(*ids.shape, valid=valid, special=special, groups=groups)
+        return Layout(len(ids), ids.shape[1], valid=valid, special=special, groups=groups)
 
     def __call__(self, batch: Batch) -> Tokens:
         """The ids (B, N)."""

@@ -100,3 +100,4 @@ def test_the_command_trains_reports_and_says_what_it_left_out(tmp_path: Path) ->
     nothing = run(cli, ["data", "tokenizer", "train", SHARD, "--field", "txet", "--out", str(path)])
     assert "none of 22 samples" in str(nothing.exception)
     assert "tokenizer" in run(cli, ["data", "--help"]).output
+    assert "train a vocabulary" not in run(cli, ["--help"]).output

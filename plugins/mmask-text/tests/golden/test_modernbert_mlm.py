@@ -81,7 +81,8 @@ def test_positions_and_windows_are_those_of_the_reference(path, build, words):
     body, (batch, length) = model_of(file, build, words).encoder.body, file.inputs["input_ids"].shape
     size = body.parts.width // body.parts.heads
     for kind, theta in (("global", body.stack.theta), ("local", body.stack.local_theta)):
-        for name, table in zip(("cos", "sin"), rotary_tables(torch.arange(length), size, theta, torch.float64), strict=True):
+        tables = rotary_tables(torch.arange(length), size, theta, torch.float64)
+        for name, table in zip(("cos", "sin"), tables, strict=True):
             if f"rope_{name}_{kind}" in file.outputs:
                 want = file.outputs[f"rope_{name}_{kind}"][0]
                 assert_close(f"rope_{name}_{kind}", torch.cat([table, table], -1), want)
