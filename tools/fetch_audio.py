@@ -141,11 +141,11 @@ def instruments(cache: Path) -> tuple[list[Row], list[str]]:
     root = unpack("fluid-soundfont-gm", cache)
     data = next(root.rglob("*.sf2")).read_bytes()
     notes = defaultdict(list)
-    for name, pitch, rate, pcm in _notes(data):
-        stem = re.sub(r"[\s_-]*\(?[LR]\)?$", "", name)
-        stem = re.sub(r"[\s_-]*[A-Ga-g][#b]?\s?-?\d.*$", "", stem).strip().lower()
-        if stem and len(pcm) >= rate // 2:
-            notes[stem].append((pitch, name, rate, pcm))
+    for name, rate, pcm in _notes(data):
+        note = re.search(r"^(.*?)[\s_-]*([A-Ga-g])([#b]?)\s?(-?\d)\D*$", re.sub(r"[\s_-]*\(?[LR]\)?$", "", name))
+        if note and note[1] and len(pcm) >= rate // 2:
+            pitch = 12 * (int(note[4]) + 1) + "c d ef g a b".index(note[2].lower()) + "b #".index(note[3] or " ") - 1
+            notes[note[1].strip().lower()].append((pitch, name, rate, pcm))
     kinds = sorted(stem for stem, found in notes.items() if len(found) >= FEWEST_NOTES)
     rows = []
     for number, kind in enumerate(kinds):
@@ -157,8 +157,8 @@ def instruments(cache: Path) -> tuple[list[Row], list[str]]:
     return rows, kinds
 
 
-def _notes(data: bytes) -> Iterator[tuple[str, int, int, bytes]]:
-    """(name, MIDI pitch, rate, 16-bit samples) of a SoundFont 2 file; right channels left out."""
+def _notes(data: bytes) -> Iterator[tuple[str, int, bytes]]:
+    """(name, rate, 16-bit samples) of a SoundFont 2 file; right channels left out."""
     parts: dict[bytes, tuple[int, int]] = {}
     for _, start, stop in _chunks(data, 12, len(data)):
         if data[start : start + 4] in (b"sdta", b"pdta"):
@@ -166,9 +166,9 @@ def _notes(data: bytes) -> Iterator[tuple[str, int, int, bytes]]:
     samples = parts[b"smpl"][0]
     low, high = parts[b"shdr"]
     for at in range(low, high - 46, 46):
-        raw, start, stop, _, _, rate, pitch, _, _, kind = struct.unpack_from("<20s5IBbHH", data, at)
-        if kind in (1, 4) and pitch < 128:
-            yield raw.split(b"\0")[0].decode("latin1"), pitch, rate, data[samples + 2 * start : samples + 2 * stop]
+        raw, start, stop, _, _, rate, _, _, _, kind = struct.unpack_from("<20s5IBbHH", data, at)
+        if kind in (1, 4):
+            yield raw.split(b"\0")[0].decode("latin1"), rate, data[samples + 2 * start : samples + 2 * stop]
 
 
 def _chunks(data: bytes, at: int, stop: int) -> Iterator[tuple[bytes, int, int]]:

@@ -6,7 +6,7 @@ import json
 import re
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,9 +77,7 @@ def _best_packer(session: Session, source: Path) -> str:
     claims = session.host.claims("packer")
     if not claims:
         raise UsageError("no packer is installed", hint="plugins bring them: pip install mmask-image")
-    seen = Counter(
-        path.suffix.lower().lstrip(".") for path in (source.rglob("*") if source.is_dir() else ()) if path.suffix
-    )
+    seen = Counter(path.suffix.lower().lstrip(".") for path in _files(source) if path.suffix)
     takes = {
         claim.qualified: sum(seen[extension] for extension in session.host.target("packer", claim.qualified).extensions)
         for claim in claims
@@ -88,6 +86,13 @@ def _best_packer(session: Session, source: Path) -> str:
     if len(takes) > 1 and list(takes.values()).count(takes[best]) > 1:
         raise UsageError(f"say which --packer to use: {', '.join(sorted(takes))}")
     return best
+
+
+def _files(source: Path) -> Iterable[Path]:
+    """The files of a folder, or those that a manifest names."""
+    from mmask.data.rows import read_rows
+
+    return source.rglob("*") if source.is_dir() else (row.path for row in read_rows(source, ()))
 
 
 def packer_options(words: Sequence[str]) -> dict[str, Any]:
