@@ -13,6 +13,7 @@ from mmask.plugin.component import Component
 from mmask.plugin.spec import hookimpl
 
 if TYPE_CHECKING:
+    from mmask.data.source import open_source  # noqa: F401
     from mmask.errors import *  # noqa: F403
     from mmask.heads.decoder import TransformerDecoder  # noqa: F401
     from mmask.heads.linear import LinearHead, StatesHead  # noqa: F401
@@ -39,8 +40,8 @@ _TABLE = {
     ),
     "mmask.keyed": ("Keys", "fold", "seeded_scope", "single"),
     "mmask.types": (
-        "Action", "Batch", "Encoded", "Labelled", "Layout", "Losses", "MaskPlan", "Prediction", "Sample", "SampleId",
-        "Scored", "Target", "TargetSource", "Term", "Tokens", "Verdict", "View", "Visibility",
+        "Action", "Batch", "Encoded", "Labelled", "Layout", "Losses", "MaskPlan", "Prediction", "Record", "Sample",
+        "SampleId", "Scored", "Target", "TargetSource", "Term", "Tokens", "Verdict", "View", "Visibility",
     ),
     "mmask.protocols": (
         "Corruption", "Decoder", "Encoder", "Evaluator", "Exporter", "Head", "Loss", "Masker", "Objective", "Packer",
@@ -51,6 +52,7 @@ _TABLE = {
         "DataSection", "NetworkSection", "ObjectiveSection", "OptimSection", "ProbeSection", "ProgramSection", "Recipe",
         "ScheduleSection", "Source", "Spec", "TaskSection", "TrainSection", "ViewSection", "use",
     ),
+    "mmask.data.source": ("open_source",),
     "mmask.tokenize.grid": ("grid_shape", "patchify", "unpatchify"),
     "mmask.layers.positions": ("resize_positions", "sincos"),
     "mmask.layers.gather": ("fill", "fill_index", "flat_index", "take_places"),
