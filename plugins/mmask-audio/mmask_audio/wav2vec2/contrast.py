@@ -66,7 +66,7 @@ def _within(said: Tensor, truth: Tensor, negatives: Tensor, scored: Scored) -> T
 
     def square(x: Tensor) -> Tensor:
         out = x.new_zeros(len(counts) * most, x.shape[-1])
-        return out.index_copy(0, place, x).view(len(counts), most, -1)
+        return out.index_copy(0, place, x).view(len(counts), most, x.shape[-1])
 
     cosines = torch.bmm(square(said), square(truth).transpose(1, 2)).flatten(0, 1).index_select(0, place)
     return cosines.gather(1, negatives - first[rows].to(negatives.device)[:, None])

@@ -36,7 +36,8 @@ class ConvFeatures(nn.Module):
         widths = (channels,) * len(kernels) if isinstance(channels, int) else tuple(channels)
         if not len(widths) == len(kernels) == len(strides) or min(*widths, *kernels, *strides) < 1:
             raise RecipeError(
-                f"channels {widths}, kernels {tuple(kernels)} and strides {tuple(strides)} are no stack of convolutions",
+                f"channels {widths}, kernels {tuple(kernels)} and strides {tuple(strides)} are no stack of "
+                "convolutions",
                 hint="give each layer one number of each, at least 1",
             )
         if grad_scale < 0:
@@ -86,7 +87,7 @@ class ConvFeatures(nn.Module):
     def forward(self, batch: Batch) -> Tokens:
         """values: (B, N, dim) raw features, before any norm of the encoder; zero at padding of the packed way."""
         layout = self.layout(batch)
-        audio = batch[self.field].to(self.conv_layers[0].conv.weight.dtype)
+        audio = batch[self.field].to(next(self.parameters()).dtype)
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.grad_scale > 0):
             values = self._packed(audio, batch, layout) if self._packs(layout) else self._padded(audio, batch, layout)
         if self.grad_scale not in (0.0, 1.0):
@@ -167,7 +168,7 @@ def _over_own(norm: Any, x: Tensor, own: Tensor) -> Tensor:
     """A group norm of one channel a group, over the first ``own`` (B,) frames of x (B, C, T)."""
     wide = x.to(torch.promote_types(x.dtype, torch.float32))
     seen = torch.arange(x.shape[2], device=x.device)[None] < own[:, None]
-    share = (seen / own.clamp_min(1)[:, None]).to(wide.dtype)[:, None]
+    share = (seen.to(wide.dtype) / own.clamp_min(1)[:, None])[:, None]
     mean = (wide * share).sum(2, keepdim=True)
     var = ((wide - mean).square() * share).sum(2, keepdim=True)
     out = (wide - mean) * torch.rsqrt(var + norm.eps) * norm.weight[:, None] + norm.bias[:, None]

@@ -59,7 +59,7 @@ class Wav2Vec2Weights:
                     hint="build the model at the checkpoint's widths, kernels and codebooks",
                 )
         for prefix, part in parts:
-            own = {name: weights[f"{prefix}{name}"] for name, _ in part.state_dict().items() if f"{prefix}{name}" in fits}
+            own = {name: weights[f"{prefix}{name}"] for name in part.state_dict() if f"{prefix}{name}" in fits}
             part.load_state_dict(own, strict=False)
         yield from (f"missing: {name}" for name in wanted if name not in fits)
         yield from (f"unexpected: {name}" for name in weights if name not in fits)
