@@ -13,6 +13,7 @@ from mmask.plugin.component import Component
 from mmask.plugin.spec import hookimpl
 
 if TYPE_CHECKING:
+    from mmask.data.source import open_source  # noqa: F401
     from mmask.errors import *  # noqa: F403
     from mmask.heads.decoder import TransformerDecoder  # noqa: F401
     from mmask.heads.linear import LinearHead, StatesHead  # noqa: F401
@@ -21,8 +22,12 @@ if TYPE_CHECKING:
     from mmask.layers.gather import fill, fill_index, flat_index, take_places  # noqa: F401
     from mmask.layers.linear import linear, product  # noqa: F401
     from mmask.layers.places import rows_at, states_at  # noqa: F401
+    from mmask.layers.attention import Rule, attend  # noqa: F401
+    from mmask.layers.distance import alibi_slopes, rotary_tables  # noqa: F401
     from mmask.layers.positions import resize_positions, sincos  # noqa: F401
     from mmask.layers.ranks import across_ranks  # noqa: F401
+    from mmask.layers.segments import Segments  # noqa: F401
+    from mmask.layers.transformer import ACTIVATIONS, LayerParts, StackParts, Transformer  # noqa: F401
     from mmask.protocols import *  # noqa: F403
     from mmask.recipe.schema import *  # noqa: F403
     from mmask.tokenize.grid import grid_shape, patchify, unpatchify  # noqa: F401
@@ -41,7 +46,7 @@ _TABLE = {
     "mmask.keyed": ("Keys", "fold", "seeded_scope", "single"),
     "mmask.types": (
         "Action", "Batch", "Encoded", "Labelled", "Layout", "Losses", "MaskPlan", "Prediction", "Sample", "SampleId",
-        "Scored", "Target", "TargetSource", "Term", "Tokens", "Verdict", "View", "Visibility",
+        "Scored", "Share", "Target", "TargetSource", "Term", "Tokens", "Verdict", "View", "Visibility",
     ),
     "mmask.protocols": (
         "Corruption", "Decoder", "Encoder", "Evaluator", "Exporter", "Head", "Loss", "Masker", "Objective", "Packer",
@@ -52,6 +57,7 @@ _TABLE = {
         "DataSection", "NetworkSection", "ObjectiveSection", "OptimSection", "ProbeSection", "ProgramSection", "Recipe",
         "ScheduleSection", "Source", "Spec", "TaskSection", "TrainSection", "ViewSection", "use",
     ),
+    "mmask.data.source": ("open_source",),
     "mmask.tokenize.grid": ("grid_shape", "patchify", "unpatchify"),
     "mmask.layers.positions": ("resize_positions", "sincos"),
     "mmask.layers.ranks": ("across_ranks",),
@@ -59,6 +65,10 @@ _TABLE = {
     "mmask.layers.places": ("rows_at", "states_at"),
     "mmask.layers.block": ("key_bias", "run_block"),
     "mmask.layers.linear": ("linear", "product"),
+    "mmask.layers.attention": ("Rule", "attend"),
+    "mmask.layers.distance": ("alibi_slopes", "rotary_tables"),
+    "mmask.layers.segments": ("Segments",),
+    "mmask.layers.transformer": ("ACTIVATIONS", "LayerParts", "StackParts", "Transformer"),
     "mmask.heads.decoder": ("TransformerDecoder",),
     "mmask.heads.linear": ("LinearHead", "StatesHead"),
     "mmask.train.objective": ("MaskedObjective",),

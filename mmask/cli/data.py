@@ -14,7 +14,7 @@ TABLE = {
 }
 
 
-@click.group(cls=LazyGroup, table=TABLE, guests=False)
+@click.group(cls=LazyGroup, table=TABLE, guests="data")
 def command() -> None:
     """Pack, index, inspect and check shards.
 

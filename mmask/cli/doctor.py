@@ -12,6 +12,7 @@ import click
 from mmask.cli.session import Session, pass_session
 from mmask.errors import MmaskError
 from mmask.plugin.build import load_target
+from mmask.plugin.component import FORMATS
 from mmask.plugin.host import Host
 
 
@@ -79,7 +80,7 @@ def _clashes(host: Host) -> Iterator[Finding]:
     for claim in host.claims(tolerant=True):
         seen.setdefault((claim.component.kind, claim.component.name), []).append(claim.qualified)
     for (kind, name), owners in seen.items():
-        if len(owners) > 1:
+        if len(owners) > 1 and kind not in FORMATS:  # a format is that of the network's own plugin
             yield Finding(f"{kind} '{name}'", True, f"claimed twice, so write {' or '.join(owners)}")
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mmask.plugin.registry import Claim
 
 Table = Mapping[str, tuple[str, str]]  # name -> ("module:attribute", one line)
+GROUPS = ("data",)  # groups of commands that plugins may add to
 
 
 class LazyGroup(click.Group):
@@ -22,12 +23,14 @@ class LazyGroup(click.Group):
 
     A plugin's command has its bare name, or ``plugin/name`` where that is taken. Help is written from the
     table and the manifests alone; without overriding `format_commands`, click would import every command.
-    guests: whether plugins' commands belong here (they do at the top only).
+    guests: whether plugins' commands belong here; a text names the group: a plugin's command ``data.tokens`` is
+    ``tokens`` in the group with ``guests="data"``, and is not seen at the top.
     """
 
-    def __init__(self, *args: Any, table: Table, guests: bool = True, **options: Any) -> None:
+    def __init__(self, *args: Any, table: Table, guests: bool | str = True, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.table, self.open = table, guests
+        self.table, self.open = table, bool(guests)
+        self._group = f"{guests}." if isinstance(guests, str) else ""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The core's commands in the table's order, then those of plugins."""
@@ -74,10 +77,16 @@ class LazyGroup(click.Group):
     def _guests(self, ctx: click.Context) -> dict[str, Claim]:
         if not self.open:
             return {}
-        claims = _session(ctx).host.claims("command", tolerant=True)
+        found = _session(ctx).host.claims("command", tolerant=True)
+        claims = [claim for claim in found if self._mine(claim.component.name)]
         names = [claim.component.name for claim in claims]
-        taken = {*self.table, *(name for name in names if names.count(name) > 1)}
-        return {c.qualified if c.component.name in taken else c.component.name: c for c in claims}
+        bare = [name.removeprefix(self._group) for name in names]
+        taken = {*self.table, *(name for name in bare if bare.count(name) > 1)}
+        return {c.qualified if name in taken else name: c for c, name in zip(claims, bare, strict=True)}
+
+    def _mine(self, name: str) -> bool:
+        """Whether a command belongs to this group: its own prefix, or, at the top, none of a group's."""
+        return name.startswith(self._group) if self._group else name.partition(".")[0] not in GROUPS or "." not in name
 
 
 def _line(claim: Claim) -> str:

@@ -34,8 +34,9 @@ def bring(file: Path, form: str, resolved: Resolved, host: Host, out: Path) -> I
     """
     if out.exists() and (out.is_file() or any(out.iterdir())):
         raise UsageError(f"{out} is there already", hint="choose another --out")
-    reader = host.build("weights", use(form), where=f"--format {form}")
     recipe = resolved.recipe
+    name = host.format_of("weights", form, recipe.networks[recipe.exports].use)
+    reader = host.build("weights", use(name), where=f"--format {form}")
     with init_scope(recipe.train.seed):
         model = build_model(recipe, host)
     weights = reader.read(file)

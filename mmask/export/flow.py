@@ -62,11 +62,12 @@ def export(run: Path, host: Host, wanted: Wanted) -> Exported:
     Raises UsageError for an ``out`` that holds other things, ExportError when the written model cannot be
     loaded, differs by more than the tolerance, or the format cannot hold this network.
     """
-    spec = use(wanted.format, **wanted.options)
+    recipe = load_resolved(run, host).recipe
+    network = recipe.networks[recipe.exports].use
+    spec = use(host.format_of("exporter", wanted.format, network), **wanted.options)
     exporter = host.build("exporter", spec)
     check_needs(wanted.format, exporter)
     _check_out(wanted.out)
-    recipe = load_resolved(run, host).recipe
     model = load_model(run, host, ema=wanted.ema).to(torch.float32)
     step = _step(run)
     aside = wanted.out.with_name(f".{wanted.out.name}.{os.getpid()}.part")

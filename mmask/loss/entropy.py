@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch.nn import functional as F
 
 from mmask.errors import PlanError
-from mmask.types import Prediction, Target, Term
+from mmask.types import Prediction, Share, Target, Term
 
 
 class CrossEntropy:
@@ -34,3 +36,8 @@ class CrossEntropy:
         for weight in weights:
             each = each * weight.to(each.device, each.dtype)
         return Term(each.sum(), prediction.scored.count())
+
+    def metrics(self, prediction: Prediction, target: Target) -> Mapping[str, Share]:
+        """``accuracy``: the share of scored places whose largest logit is the right one."""
+        ids = target.value.to(prediction.value.device)
+        return {"accuracy": Share((prediction.value.detach().argmax(-1) == ids).sum(), len(ids))}

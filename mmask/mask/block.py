@@ -10,7 +10,8 @@ import numpy as np
 
 from mmask.errors import PlanError, RecipeError
 from mmask.keyed import permutation
-from mmask.mask.budget import check_ratio, check_visible
+from mmask.mask.budget import check_visible
+from mmask.mask.ratio import Ratio, check_ratio, ratio_at
 from mmask.types import MaskPlan
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class BlockMasker:
     """
 
     def __init__(
-        self, *, ratio: float = 0.4, count: int | None = None, min_area: int = 16,
+        self, *, ratio: Ratio = 0.4, count: int | None = None, min_area: int = 16,
         aspect: tuple[float, float] = (0.3, 1 / 0.3), exact: bool = True, tries: int = 10,
     ) -> None:
         check_ratio(ratio)
@@ -58,7 +59,7 @@ class BlockMasker:
 
         free = _grid(layout)
         there = free.sum((1, 2))
-        goal = np.rint(there * self.ratio).astype(np.int64)
+        goal = np.rint(there * ratio_at(self.ratio, keys.step)).astype(np.int64)
         if self.count is not None:
             goal = np.minimum(self.count, there)
         hidden = np.zeros_like(free)

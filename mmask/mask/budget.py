@@ -18,12 +18,6 @@ Rounding = Literal["round", "floor", "random"]
 ROUNDINGS = ("round", "floor", "random")
 
 
-def check_ratio(ratio: float) -> None:
-    """Raise RecipeError unless ``ratio`` is a share."""
-    if not 0.0 <= ratio <= 1.0:
-        raise RecipeError(f"mask.ratio is {ratio}; it is a share between 0 and 1")
-
-
 def one_of(option: str, value: str, known: tuple[str, ...]) -> None:
     """Raise RecipeError unless ``value`` is one of the ``known`` words."""
     if value not in known:

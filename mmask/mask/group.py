@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from mmask.errors import RecipeError
-from mmask.mask.budget import ROUNDINGS, Rounding, check_ratio, check_visible, one_of, whole
+from mmask.mask.budget import ROUNDINGS, Rounding, check_visible, one_of, whole
+from mmask.mask.groups import leaders
+from mmask.mask.ratio import Ratio, check_ratio, ratio_at
 from mmask.types import MaskPlan
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ class GroupMasker:
     """
 
     def __init__(
-        self, *, group: str = "word", ratio: float = 0.15, count_special: bool = False,
+        self, *, group: str = "word", ratio: Ratio = 0.15, count_special: bool = False,
         rounding: Rounding = "round", cap: int | None = None, overflow: Overflow = "skip",
         at_least: int = 1, loose: Literal["single", "keep"] = "single",
     ) -> None:
@@ -55,12 +57,12 @@ class GroupMasker:
         ids = layout.group(self.group).cpu().numpy()
         if self.loose == "keep":
             free &= ids >= 0
-        leader = _leaders(ids, free)
-        size = np.zeros((len(ids), layout.length + 1), np.int64)  # by leader; the last column is nobody's
-        np.add.at(size, (np.arange(len(ids))[:, None], leader), 1)
-        size = size[:, :-1]
+        leader = leaders(ids, free)
+        flat = (leader + np.arange(len(ids))[:, None] * (layout.length + 1)).ravel()
+        size = np.bincount(flat, minlength=len(ids) * (layout.length + 1)).reshape(len(ids), -1)
+        size = size[:, :-1]  # by leader; the last column is nobody's
         of = layout.lengths().cpu().numpy() if self.count_special else layout.maskable().sum(1).numpy()
-        budget = whole(of * self.ratio, self.rounding, keys)
+        budget = whole(of * ratio_at(self.ratio, keys.step), self.rounding, keys)
         budget = budget if self.cap is None else np.minimum(budget, self.cap)
         order = keys.order("group", layout.length, size > 0)
         taken = self._take(np.take_along_axis(size, order, 1), budget)
@@ -85,23 +87,3 @@ class GroupMasker:
             if number + 1 >= self.at_least and bool((done | (used + least > budget)).all()):
                 break
         return taken
-
-
-def _leaders(ids: NDArray[np.int64], free: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """(B, N) the first place of each place's group, counting only ``free`` ones; N where a place is not free.
-
-    A place of no group leads itself. Groups are known by their first place, so neither the numbers that the
-    tokenizer gave them nor padding changes a plan.
-    """
-    width = ids.shape[1]
-    place = np.arange(width)[None]
-    alone = ids.max(initial=0) + 1 + place
-    key = np.where(free, np.where(ids >= 0, ids, alone), ids.max(initial=0) + 1 + width)
-    order = np.argsort(key, axis=1, kind="stable")
-    ordered = np.take_along_axis(key, order, 1)
-    first = np.ones(ids.shape, bool)
-    first[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
-    start = np.maximum.accumulate(np.where(first, place, 0), axis=1)
-    leader = np.empty(ids.shape, np.int64)
-    np.put_along_axis(leader, order, np.take_along_axis(order, start, 1), 1)
-    return np.where(free, leader, width)

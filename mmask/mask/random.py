@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from mmask.errors import PlanError, RecipeError
+from mmask.mask.budget import ROUNDINGS, one_of, whole
+from mmask.mask.ratio import Ratio, check_ratio, ratio_at
 from mmask.types import MaskPlan
 
 if TYPE_CHECKING:
@@ -21,11 +23,15 @@ _INDEX_BITS = np.uint64(24)  # 16.7 million places; fixed, so that padding does 
 class RandomMasker:
     """Hides a uniformly random set of places of exact size in every sample.
 
-    ratio: share of the places that may be hidden (valid, not special), in [0, 1].
+    ratio: share of the places that may be hidden (valid, not special), in [0, 1], or its course over the steps.
     rounding: how the count of n such places is made whole. ``floor`` truncates what is *kept*,
         int(n * (1 - ratio)) in float64, the arithmetic of MAE's reference code (He et al. 2021): 49 places
         at 0.6 keep 19, 100 at 0.9 keep 9. ``round`` keeps round(n * (1 - ratio)), halves to
-        even, the arithmetic of SparK's: 49 places at 0.6 keep 20.
+        even, the arithmetic of SparK's: 49 places at 0.6 keep 20; where n * ratio falls between two numbers it is
+        also BERT's. ``random`` hides floor(n * ratio + u) with u uniform in [0, 1), right in the mean even where
+        the share is below one (RoBERTa in fairseq).
+    count_special: take the share of all valid places instead, special ones included, as BERT's and ELECTRA's
+        data builders do. cap: the highest number hidden in a sample (BERT's 20 at length 128).
     count: an explicit number of hidden places per sample instead of a ratio, capped by what a short
         sample has.
     at_least: hide at least this many in every sample that has them.
@@ -34,26 +40,33 @@ class RandomMasker:
     """
 
     def __init__(
-        self, *, ratio: float = 0.75, rounding: Literal["floor", "round"] = "floor",
-        count: int | None = None, at_least: int = 0,
+        self, *, ratio: Ratio = 0.75, rounding: Literal["floor", "round", "random"] = "floor",
+        count: int | None = None, at_least: int = 0, count_special: bool = False, cap: int | None = None,
     ) -> None:
-        if not 0.0 <= ratio <= 1.0:
-            raise RecipeError(f"mask.ratio is {ratio}; it is a share between 0 and 1")
-        if rounding not in ("floor", "round"):
-            raise RecipeError(f"mask.rounding is '{rounding}'; it is 'floor' or 'round'")
-        if at_least < 0 or (count is not None and count < 0):
-            raise RecipeError(f"mask.count ({count}) and mask.at_least ({at_least}) cannot be negative")
+        check_ratio(ratio)
+        one_of("rounding", rounding, ROUNDINGS)
+        if at_least < 0 or (count is not None and count < 0) or (cap is not None and cap < 0):
+            raise RecipeError(f"mask.count ({count}), mask.at_least ({at_least}) and mask.cap ({cap}) are 0 or more")
         self.ratio, self.rounding, self.count, self.at_least = ratio, rounding, count, at_least
+        self.count_special, self.cap = count_special, cap
 
-    def hides(self, free: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The number of places hidden among ``free`` (B,) maskable ones. -> (B,) int64."""
+    def hides(self, layout: Layout, keys: Keys) -> NDArray[np.int64]:
+        """The number of places that are hidden in each sample. -> (B,) int64."""
+        free = layout.maskable().sum(1).numpy()
         if self.count is not None:
-            hide = np.minimum(self.count, free)
-        elif self.rounding == "floor":
-            hide = free - np.trunc(free * (1.0 - self.ratio)).astype(np.int64)
+            hide = np.full_like(free, self.count)
         else:
-            hide = free - np.rint(free * (1.0 - self.ratio)).astype(np.int64)
-        return np.maximum(hide, np.minimum(self.at_least, free))
+            hide = self._share(layout.lengths().cpu().numpy() if self.count_special else free, keys)
+        hide = hide if self.cap is None else np.minimum(hide, self.cap)
+        return np.minimum(np.maximum(hide, self.at_least), free)
+
+    def _share(self, of: NDArray[np.int64], keys: Keys) -> NDArray[np.int64]:
+        """The ratio of ``of`` (B,) places, made whole."""
+        ratio = ratio_at(self.ratio, keys.step)
+        if self.rounding == "random":
+            return whole(of * ratio, "random", keys)
+        kept = of * (1.0 - ratio)
+        return of - (np.trunc(kept) if self.rounding == "floor" else np.rint(kept)).astype(np.int64)
 
     def plan(self, layout: Layout, keys: Keys) -> MaskPlan:
         """The plan of each sample, a function of its layout and key alone.
@@ -64,8 +77,8 @@ class RandomMasker:
 
         maskable = layout.maskable()
         free = maskable.numpy()
-        hide = self.hides(free.sum(1))
-        self._check(layout, hide)
+        hide = self.hides(layout, keys)
+        self._check(layout, hide, keys.step)
         words = (keys.bits("random", layout.length) >> _INDEX_BITS) << _INDEX_BITS
         words |= np.arange(layout.length, dtype=np.uint64)
         words[~free] = np.iinfo(np.uint64).max  # last in the order: never among the first ``hide`` of a row
@@ -74,12 +87,12 @@ class RandomMasker:
         np.put_along_axis(hidden, order, np.arange(layout.length)[None] < hide[:, None], axis=1)
         return MaskPlan.of_hidden(layout, torch.from_numpy(hidden))
 
-    def _check(self, layout: Layout, hide: NDArray[np.int64]) -> None:
+    def _check(self, layout: Layout, hide: NDArray[np.int64], step: int) -> None:
         present = layout.lengths().cpu().numpy()
         bare = np.flatnonzero((present > 0) & (present - hide < 1))
         if len(bare):
             row = int(bare[0])
-            asked = f"ratio={self.ratio}, rounding={self.rounding}"
+            asked = f"ratio={ratio_at(self.ratio, step)}, rounding={self.rounding}"
             if self.count is not None:
                 asked = f"count={self.count}"
             raise PlanError(

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from mmask.errors import PlanError, RecipeError
-from mmask.mask.budget import ROUNDINGS, Rounding, check_ratio, check_visible, one_of, whole
+from mmask.mask.budget import ROUNDINGS, Rounding, check_visible, one_of, whole
+from mmask.mask.ratio import Ratio, check_ratio, ratio_at
 from mmask.types import MaskPlan
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 class SpanMasker:
     """Hides spans of a sequence. Spans run over the places that may be hidden; special ones are skipped.
 
-    ratio: share of those places. length: places of a span. distribution: ``fixed`` length, or ``geometric``
+    ratio: share of those places, or its course over the steps. length: places of a span. distribution: ``fixed`` length, or ``geometric``
         with success probability 1 / ``length``, restricted to at most ``max_length`` (SpanBERT, Joshi et al.
         2020: length 5, max_length 10, hence 3.8 on average).
     overlap: ``merge`` draws round(ratio * n / mean length) starts without replacement and lets spans
@@ -35,7 +36,7 @@ class SpanMasker:
     """
 
     def __init__(
-        self, *, ratio: float = 0.65, length: int = 10,
+        self, *, ratio: Ratio = 0.65, length: int = 10,
         distribution: Literal["fixed", "geometric"] = "fixed", max_length: int | None = None,
         overlap: Literal["merge", "apart"] = "merge", at_least: int = 0, rounding: Rounding = "round",
     ) -> None:
@@ -102,7 +103,7 @@ class SpanMasker:
 
     def _merged(self, count: NDArray[np.int64], keys: Keys, width: int) -> NDArray[np.bool_]:
         """(B, width) hidden, over the maskable places in order: starts without replacement."""
-        spans = self._spans(count * self.ratio / self.mean_length, count, keys)
+        spans = self._spans(count * ratio_at(self.ratio, keys.step) / self.mean_length, count, keys)
         most = int(spans.max(initial=0))
         lengths = self._lengths(keys, most, count)
         shortest = lengths if self.distribution == "fixed" else np.minimum(lengths, 1)
@@ -115,7 +116,7 @@ class SpanMasker:
 
     def _apart(self, count: NDArray[np.int64], keys: Keys, width: int) -> NDArray[np.bool_]:
         """(B, width) hidden, over the maskable places in order: an exact number, in spans apart."""
-        budget = whole(count * self.ratio, self.rounding, keys)
+        budget = whole(count * ratio_at(self.ratio, keys.step), self.rounding, keys)
         budget = np.where(count > 1, np.maximum(budget, self.at_least), 0)
         lengths = self._lengths(keys, max(1, int(budget.max(initial=0))), count)
         before = np.minimum(lengths.cumsum(1) - lengths, budget[:, None])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mmask.errors import PlanError, RecipeError
+from mmask.mask.ratio import Ratio, check_ratio, ratio_at
 from mmask.types import MaskPlan
 
 if TYPE_CHECKING:
@@ -23,8 +24,9 @@ class UnitMasker:
         32 px over 16 px patches are ``unit=2``, and a 7 x 7 grid of units hides ceil(49 * 0.6) = 30.
     """
 
-    def __init__(self, *, unit: int | tuple[int, ...] = 2, ratio: float = 0.6) -> None:
-        if not 0.0 <= ratio < 1.0:
+    def __init__(self, *, unit: int | tuple[int, ...] = 2, ratio: Ratio = 0.6) -> None:
+        check_ratio(ratio)
+        if ratio == 1.0:
             raise RecipeError(f"mask.ratio is {ratio}; it is a share from 0 to below 1")
         self.unit, self.ratio = unit, ratio
 
@@ -50,12 +52,12 @@ class UnitMasker:
         grid, unit = self.units(layout)
         if not bool(layout.maskable().all()):
             raise PlanError("masker 'units' needs a grid without padding and special places")
-        total = prod(grid)
+        total, ratio = prod(grid), ratio_at(self.ratio, keys.step)
         # Rounded first: 40 * 0.6 is 24.000000000000004 in some orders of arithmetic, and ceil would hide 25.
-        hide = int(np.ceil(round(total * self.ratio, 9)))
+        hide = int(np.ceil(round(total * ratio, 9)))
         if hide >= total:
             raise PlanError(
-                f"a ratio of {self.ratio} hides all {total} units", hint="lower mask.ratio or mask.unit"
+                f"a ratio of {ratio} hides all {total} units", hint="lower mask.ratio or mask.unit"
             )
         hidden = np.zeros((layout.batch, total), bool)
         np.put_along_axis(hidden, keys.order("units", total)[:, :hide], True, axis=1)

@@ -39,7 +39,7 @@ def page(run: Path) -> str:
     title = escape(f"{recipe.get('name', run.name)} · {run.name}")
     style, script = _part("report.css"), _part("report.js")
     body = "\n".join([
-        _head(run, recipe, rows, steps), _tiles(run, rows, steps), _charts(rows), _shots(run),
+        _head(run, recipe, rows, steps), _tiles(run, rows, steps), _charts(rows, recipe), _shots(run),
         _recipe(recipe), _environment(env),
     ])
     return (
@@ -103,7 +103,7 @@ def _tiles(run: Path, rows: Sequence[Row], steps: int) -> str:
     return f'<section class="tiles">{made}</section>'
 
 
-def _charts(rows: Sequence[Row]) -> str:
+def _charts(rows: Sequence[Row], recipe: Row) -> str:
     cards = [_card("Loss", chart(_losses(rows), label="loss by step", wide=True), wide=True)]
     for title, name, style, percent in (
         ("Learning rate", "lr", "c1", False), ("Gradient norm", "grad_norm", "c1", False),
@@ -113,7 +113,9 @@ def _charts(rows: Sequence[Row]) -> str:
         line = Series(title.lower(), points, style)
         cards.append(_card(title, chart([line], label=title, percent=percent, zero=True)))
     cards += _probes(rows)
-    terms = _terms(rows)
+    said = _metrics(rows, recipe)
+    cards += [_metric(name, names, rows) for name, names in said.items()]
+    terms = [name for name in _terms(rows) if name not in {one for names in said.values() for one in names}]
     if len(terms) > 1:
         series = [Series(name, _of(rows, name), f"c{i % 4 + 1}") for i, name in enumerate(terms)]
         cards.append(_card("Loss terms", chart(series, label="loss terms", wide=True), wide=True))
@@ -134,6 +136,23 @@ def _probes(rows: Sequence[Row]) -> list[str]:
         title = "Effective rank of features" + (f" · collapse alarm at {alarms} points" if alarms else "")
         made.append(_card(title, chart([Series("effective rank", rank, "c4")], label="effective rank", zero=True)))
     return made
+
+
+def _metrics(rows: Sequence[Row], recipe: Row) -> dict[str, list[str]]:
+    """Objective -> the columns of what it tells beside its loss (``words_accuracy`` of ``words``)."""
+    names = _terms(rows)
+    told = {one: [n for n in names if n.startswith(f"{one}_")] for one in recipe.get("objectives", {})}
+    return {one: found for one, found in told.items() if found}
+
+
+def _metric(objective: str, names: Sequence[str], rows: Sequence[Row]) -> str:
+    lines = []
+    for i, name in enumerate(names):
+        bare, style = name.removeprefix(f"{objective}_"), f"c{i % 4 + 1}"
+        lines.append(Series(bare, smooth(_of(rows, name)), style))
+        lines.append(Series(f"{bare}, held out", _of(rows, f"val_{name}"), f"{style} dots"))
+    share = all(0 <= y <= 1 for line in lines for _, y in line.points)
+    return _card(f"Metrics of {objective}", chart(lines, label=f"metrics of {objective}", percent=share, zero=share))
 
 
 def _losses(rows: Sequence[Row]) -> list[Series]:

@@ -12,6 +12,9 @@ KINDS = (
     "loss", "objective", "evaluator", "exporter", "weights", "packer", "preview", "tracker", "command",
 )
 
+FORMATS = ("exporter", "weights")
+"""Kinds whose names are formats: every plugin may have the same one for networks of its own."""
+
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 

@@ -88,6 +88,20 @@ class Host:
         """Names of one kind, sorted."""
         return self.registry().names(kind)
 
+    def each(self, kind: str) -> list[str]:
+        """Names that find one claim each, sorted: qualified where several plugins have the same."""
+        names = [claim.component.name for claim in self.claims(kind)]
+        return [c.component.name if names.count(c.component.name) == 1 else c.qualified for c in self.claims(kind)]
+
+    def format_of(self, kind: str, name: str, network: str) -> str:
+        """``name``, or ``plugin/name`` where several plugins have a format of that name: then it is the one of the
+        plugin that has the encoder ``network``."""
+        owners = self.registry().owners(kind, name)
+        if len(owners) < 2:
+            return name
+        home = self.find("encoder", network).plugin
+        return next((claim.qualified for claim in owners if claim.plugin is home), name)
+
     def claims(self, kind: str | None = None, *, tolerant: bool = False) -> list[Claim]:
         """Who has what, sorted by kind, name and plugin."""
         return self.registry(tolerant=tolerant).claims(kind)

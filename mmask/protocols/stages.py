@@ -132,7 +132,11 @@ class Head(Protocol):
 
 @runtime_checkable
 class Loss(Protocol):
-    """Compares prediction and target at the same scored places."""
+    """Compares prediction and target at the same scored places.
+
+    It may also offer ``metrics(prediction, target) -> {name: Share or number}``, what is worth logging beside the
+    term (accuracy, precision); the objective's name is put before theirs. It does not touch the loss.
+    """
 
     def __call__(self, prediction: Prediction, target: Target) -> Term:
         """The sum over scored places and its declared denominator."""

@@ -19,12 +19,13 @@ class Part:
     options_at: str
 
     def options(self) -> dict[str, Any]:
-        """The options for the component itself: not ``on``, which says which streams a masker plans for, and
-        not the maskers inside a masker, which are parts of their own."""
+        """The options for the component itself: not ``on`` and ``action``, which say which streams a masker plans
+        for and what becomes of the places it hides, and not the maskers inside a masker, which are parts of their
+        own."""
         given = self.spec.options()
         if self.kind != "masker":
             return given
-        return {key: value for key, value in given.items() if key != "on" and _inner(value) is None}
+        return {key: value for key, value in given.items() if key not in ("on", "action") and _inner(value) is None}
 
 
 def parts(recipe: Recipe) -> list[Part]:

@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 from mmask.plugin.build import PROTOCOLS, load_target, verbs
+from mmask.plugin.component import FORMATS
 from mmask.plugin.host import Host
 from mmask.plugin.options import is_component_itself
 from mmask.plugin.quarantine import Plugin
@@ -115,5 +116,6 @@ def _positional(target: type) -> list[str]:
 def _clashes(plugin: Plugin, host: Host) -> list[str]:
     registry = host.registry(tolerant=True)
     return [
-        f"{c.kind} {c.name}" for c in plugin.components if len(registry.owners(c.kind, c.name)) > 1
+        f"{c.kind} {c.name}" for c in plugin.components
+        if c.kind not in FORMATS and len(registry.owners(c.kind, c.name)) > 1
     ]

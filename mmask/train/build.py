@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from torch import nn
 
 from mmask.errors import RecipeError
+from mmask.mask.action import Mixture
 from mmask.protocols import Objective
 from mmask.recipe.schema import NetworkSection, ObjectiveSection, Recipe, Spec, ViewSection
 from mmask.train.model import MaskedModel, PlanMaker, ViewMaker
@@ -98,7 +99,11 @@ def _masker(where: str, spec: Spec, host: Builder, tokenizers: Mapping[str, Any]
     unknown = [stream for stream in streams if stream not in tokenizers]
     if unknown:
         raise RecipeError(f"{where}.on names stream '{unknown[0]}'; the recipe has {sorted(tokenizers)}")
-    return PlanMaker(_build_masker(spec.use, options, host, where), streams)
+    action = options.pop("action", None)
+    if action is not None and not isinstance(action, Mapping):
+        raise RecipeError(f"{where}.action is {action!r}; it is a table of shares, {{mask = 0.8, random = 0.1, ...}}")
+    mixture = None if action is None else Mixture.of(action)
+    return PlanMaker(_build_masker(spec.use, options, host, where), streams, mixture)
 
 
 def _build_masker(name: str, options: dict[str, Any], host: Builder, where: str) -> Any:

@@ -13,6 +13,7 @@ from torch import nn
 
 from mmask.errors import PlanError, RecipeError, did_you_mean
 from mmask.keyed import Keys
+from mmask.mask.action import Mixture
 from mmask.protocols import Corruption, Masker, Objective, Scene, ScoredMasker, Tokenizer
 from mmask.train.ema import Average
 from mmask.train.program import Program
@@ -33,10 +34,14 @@ class ViewMaker:
 
 @dataclass(frozen=True)
 class PlanMaker:
-    """A masker and the streams it plans for: one stream, or several joined under a joint budget."""
+    """A masker and the streams it plans for: one stream, or several joined under a joint budget.
+
+    action: what becomes of the hidden places, drawn after the plan; None leaves it to the masker and the corruption.
+    """
 
     masker: Masker | ScoredMasker
     streams: tuple[str, ...]
+    action: Mixture | None = None
 
 
 class MaskedModel(nn.Module):
@@ -257,9 +262,14 @@ def _draw(
     scores = () if scene is None else (masker.scores(scene),)
     if len(maker.streams) == 1:
         stream = maker.streams[0]
-        return {stream: masker.plan(layouts[stream], keys, *scores)}
+        return {stream: _acted(maker, masker.plan(layouts[stream], keys, *scores), keys)}
     joint = masker.plan(Layout.join({name: layouts[name] for name in maker.streams}), keys, *scores)
+    joint = _acted(maker, joint, keys)
     return {name: part.with_layout(layouts[name]) for name, part in joint.split().items()}
+
+
+def _acted(maker: PlanMaker, plan: MaskPlan, keys: Keys) -> MaskPlan:
+    return plan if maker.action is None else maker.action.apply(plan, keys)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import nn
 
 from mmask.errors import PlanError
@@ -73,4 +74,10 @@ class MaskedObjective(nn.Module):
         if not target.attached:
             target = replace(target, value=target.value.detach())
         term: Any = self.loss(prediction, target)
-        return Losses({self.name: replace(term, weight=self.weight)})
+        return Losses({self.name: replace(term, weight=self.weight)}, self._metrics(prediction, target))
+
+    @torch.no_grad()
+    def _metrics(self, prediction: Prediction, target: Target) -> dict[str, Any]:
+        """What the loss has to say beside its term, under the objective's name."""
+        told: Any = getattr(self.loss, "metrics", None)
+        return {} if told is None else {f"{self.name}_{k}": v for k, v in told(prediction, target).items()}

@@ -18,7 +18,7 @@ from mmask.train.ranks import Ranks
 from mmask.train.scene import BatchPlans
 from mmask.train.seed import seed_model
 from mmask.train.stamp import stamp
-from mmask.types import Losses
+from mmask.types import Losses, Share
 
 Numbers = dict[str, float]
 
@@ -126,14 +126,17 @@ class Stepper:
         """Terms of the global batch, metrics and the gradient norm, with one read of the device."""
         names = list(parts[0].terms)
         extra = list(parts[0].metrics)
+        shares = [[_share(part.metrics[n]) for part in parts] for n in extra]
         kind = torch.float32 if norm.device.type == "mps" else torch.float64
         cells = [torch.stack([_scalar(p.terms[n].total, norm, kind) for p in parts]).sum() for n in names]
-        cells += [torch.stack([_scalar(p.metrics[n], norm, kind) for p in parts]).mean() for n in extra]
+        for side in ("total", "count"):
+            cells += [torch.stack([_scalar(getattr(s, side), norm, kind) for s in some]).sum() for some in shares]
         *values, grad_norm = torch.stack([*cells, _scalar(norm, norm, kind)]).tolist()
         values = self.ranks.sum(values)
         terms = {n: v / counts[n] if counts[n] > 0 else 0.0 for n, v in zip(names, values, strict=False)}
         rest = values[len(names) :]
-        metrics = {n: v / self.ranks.world for n, v in zip(extra, rest, strict=True)}
+        pairs = zip(extra, rest[: len(extra)], rest[len(extra) :], strict=True)
+        metrics = {n: total / count for n, total, count in pairs if count > 0}
         return terms, metrics, grad_norm
 
     def _apply(self, plans: BatchPlans, step: int, numbers: Numbers) -> bool:
@@ -152,6 +155,11 @@ class Stepper:
         for average in self.averages:
             average()
         return False
+
+
+def _share(value: Any) -> Share:
+    """A metric as a quotient; a plain number counts as one."""
+    return value if isinstance(value, Share) else Share(value, 1.0)
 
 
 def _scalar(value: Any, like: torch.Tensor, kind: torch.dtype) -> torch.Tensor:

@@ -14,18 +14,19 @@ from mmask.train.model import MaskedModel
 from mmask.train.precision import Precision
 from mmask.train.ranks import Ranks
 from mmask.train.scene import ModelScene
-from mmask.types import Batch, Losses
+from mmask.types import Batch, Losses, Share
 
 Batches = Callable[[], Iterable[Batch]]
 
 
 @dataclass
 class Tally:
-    """Sums of loss terms over batches: numerators, denominators, weights by term name."""
+    """Sums over batches: numerators, denominators and weights of loss terms by name, and both sums of metrics."""
 
     totals: dict[str, float] = field(default_factory=dict)
     counts: dict[str, float] = field(default_factory=dict)
     weights: dict[str, float] = field(default_factory=dict)
+    shares: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def add(self, losses: Losses) -> None:
         """Another batch."""
@@ -33,14 +34,21 @@ class Tally:
             self.totals[name] = self.totals.get(name, 0.0) + float(term.total)
             self.counts[name] = self.counts.get(name, 0.0) + float(term.count)
             self.weights[name] = float(term.weight)
+        for name, value in losses.metrics.items():
+            total, count = self.shares.get(name, (0.0, 0.0))
+            share = value if isinstance(value, Share) else Share(value, 1.0)
+            self.shares[name] = total + float(share.total), count + float(share.count)
 
     def over(self, ranks: Ranks) -> Tally:
         """The sums of all ranks. Rank 0, which has the first batch, says which terms there are."""
         weights: dict[str, float] = json.loads(ranks.share(json.dumps(self.weights)))
         totals = ranks.sum([self.totals.get(name, 0.0) for name in weights])
         counts = ranks.sum([self.counts.get(name, 0.0) for name in weights])
+        metrics: list[str] = json.loads(ranks.share(json.dumps(list(self.shares))))
+        sums = [ranks.sum([self.shares.get(name, (0.0, 0.0))[side] for name in metrics]) for side in (0, 1)]
         return Tally(
-            dict(zip(weights, totals, strict=True)), dict(zip(weights, counts, strict=True)), weights
+            dict(zip(weights, totals, strict=True)), dict(zip(weights, counts, strict=True)), weights,
+            {name: (total, count) for name, total, count in zip(metrics, *sums, strict=True)},
         )
 
     def means(self) -> dict[str, float]:
@@ -64,7 +72,7 @@ class Validation:
 
     @torch.no_grad()
     def __call__(self, model: MaskedModel) -> dict[str, float]:
-        """``val_loss``, ``val_<term>``, and ``val_trivial`` and ``val_gain`` (1 - loss / trivial)."""
+        """``val_loss``, ``val_<term>``, ``val_<metric>``, and ``val_trivial`` and ``val_gain`` (1 - loss / trivial)."""
         was_training = model.training
         model.eval()
         ours, trivial = Tally(), Tally()
@@ -91,6 +99,7 @@ class Validation:
     def _report(self, ours: Tally, trivial: Tally) -> dict[str, float]:
         loss = ours.loss()
         out = {"val_loss": loss, **{f"val_{n}": mean for n, mean in ours.means().items() if n != "loss"}}
+        out |= {f"val_{n}": total / count for n, (total, count) in ours.shares.items() if count > 0}
         if trivial.weights and trivial.weights.keys() == ours.weights.keys():  # a baseline of the whole loss
             base = Tally(trivial.totals, trivial.counts, ours.weights).loss()
             out["val_trivial"] = base

@@ -21,15 +21,17 @@ def init_model(model: MaskedModel, source: str, host: Any) -> list[str]:
     """Copy weights of ``source`` into the model -> lines that say what was loaded, missing, unexpected.
 
     source: a run's folder (its moving average where it kept one), ``timm:NAME`` for the exported network,
-    a ``.safetensors`` file, or a file that a plugin's weights format reads. Raises CheckpointError when
+    a ``.safetensors`` file, or a file or folder that a plugin's weights format reads. Raises CheckpointError when
     nothing fits or a tensor has another shape.
     """
     if source.startswith("timm:"):
         return [f"weights of {source}", *_copy(model.encoder, _timm(source[5:]), model.exports)]
     path = Path(source)
-    if path.is_dir():
+    if (path / "checkpoints").is_dir():
         return [f"weights of run {path}", *_copy_best(model, run_weights(path))]
-    if not path.is_file():
+    if path.is_dir() and not any(path.glob("*.safetensors")) and not any(path.glob("*.bin")):
+        raise CheckpointError(f"{path} has no checkpoint", hint="is it a run's folder?")
+    if not path.exists():
         raise CheckpointError(
             f"no run or file '{source}' to start from", hint="--init takes a run, timm:NAME, or a file",
         )
@@ -98,7 +100,7 @@ def _foreign(model: MaskedModel, path: Path, host: Any) -> list[str]:
     from mmask.recipe.schema import use
 
     refusals: list[str] = []
-    for name in host.names("weights"):
+    for name in host.each("weights"):
         reader = host.build("weights", use(name))
         try:
             lines = list(reader.load(model, reader.read(path)))

@@ -15,7 +15,7 @@ from mmask.types.batch import Batch, Sample, SampleId
 from mmask.types.encoded import Encoded
 from mmask.types.labelled import Labelled, Verdict
 from mmask.types.layout import Layout
-from mmask.types.losses import Losses, Term
+from mmask.types.losses import Losses, Share, Term
 from mmask.types.plan import Action, MaskPlan
 from mmask.types.scored import Prediction, Scored, Target, TargetSource
 from mmask.types.tokens import Tokens
@@ -24,5 +24,5 @@ from mmask.types.visibility import Visibility
 
 __all__ = [
     "Action", "Batch", "Encoded", "Labelled", "Layout", "Losses", "MaskPlan", "Prediction", "Sample", "SampleId",
-    "Scored", "Target", "TargetSource", "Term", "Tokens", "Verdict", "View", "Visibility",
+    "Scored", "Share", "Target", "TargetSource", "Term", "Tokens", "Verdict", "View", "Visibility",
 ]

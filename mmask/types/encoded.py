@@ -63,10 +63,8 @@ class Encoded:
             return scored.take(self.places)
         if scored.index is None:
             raise PlanError("flat states are scored at indexed positions", hint="use Scored.valid(layout)")
-        valid = self.layout.flat_index()
-        rank = valid.new_full((self.layout.batch * self.layout.length,), -1)
-        rank[valid] = valid.new_ones(len(valid)).cumsum(0) - 1
-        return self.places.index_select(0, rank[scored.index].to(self.places.device))
+        rows = self.layout.flat_rank(scored.index)
+        return self.places.index_select(0, rows.to(self.places.device))
 
     def stream(self, name: str) -> Encoded:
         """The states of one stream."""

@@ -135,6 +135,13 @@ class Layout:
             return torch.arange(self.batch * self.length)
         return self.valid.cpu().flatten().nonzero().squeeze(1)
 
+    def flat_rank(self, index: torch.Tensor) -> torch.Tensor:
+        """Where flat tokens have the places ``index`` (S,) of the flattened (B·N); all of them must be valid."""
+        valid = self.flat_index()
+        rank = valid.new_full((self.batch * self.length,), -1)
+        rank[valid] = valid.new_ones(len(valid)).cumsum(0) - 1
+        return rank[index.cpu()]
+
     def edit(self, edit: torch.Tensor) -> Layout:
         """The layout after an edit of the sequence.
 

@@ -37,11 +37,21 @@ class Term:
 
 
 @dataclass(frozen=True, slots=True)
+class Share:
+    """A number worth logging that is a quotient of sums: total / count over the whole step (accuracy: right answers
+    over answers). Micro-batches and ranks add up both, and nothing is logged where the count is 0."""
+
+    total: float | torch.Tensor
+    count: float | torch.Tensor
+
+
+@dataclass(frozen=True, slots=True)
 class Losses:
-    """The loss terms of one forward pass, by name, and named numbers worth logging."""
+    """The loss terms of one forward pass, by name, and named numbers worth logging: quotients as `Share`, the mean
+    over micro-batches and ranks of plain ones. They do not touch the loss."""
 
     terms: Mapping[str, Term]
-    metrics: Mapping[str, float | torch.Tensor] = field(default_factory=dict)
+    metrics: Mapping[str, float | torch.Tensor | Share] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> torch.Tensor:
         return self.terms[name].mean()

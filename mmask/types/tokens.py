@@ -11,6 +11,8 @@ from mmask.types.layout import Layout
 if TYPE_CHECKING:
     import torch
 
+    from mmask.types.scored import Scored
+
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
@@ -58,6 +60,13 @@ class Tokens:
             self.layout, flatten(self.values), flatten(self.ids), offsets.to(self.data.device),
             flatten(self.replaced),
         )
+
+    def at(self, scored: Scored) -> torch.Tensor:
+        """(S, ...): the values or ids at scored positions, also when the tokens are flat."""
+        if not self.flat:
+            return scored.take(self.data)
+        index = self.layout.flat_index() if scored.index is None else scored.index
+        return self.data.index_select(0, self.layout.flat_rank(index).to(self.data.device))
 
     def samples(self, index: torch.Tensor) -> Tokens:
         """The tokens of samples ``index`` (B',), in that order: matching and its negatives."""

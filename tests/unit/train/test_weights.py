@@ -15,7 +15,7 @@ from mmask.train.weights import init_model, init_network, run_weights
 
 
 class NoPlugins:
-    def names(self, kind: str) -> list[str]:
+    def each(self, kind: str) -> list[str]:
         return []
 
 

@@ -1,0 +1,118 @@
+"""The text decoder: the stored text of a sample -> ids with special tokens in place, and whose they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mmask.api import Keys, RecipeError, Sample, SampleError
+from mmask_text.documents import FORMS, PARTS, stored_texts
+from mmask_text.pair import PAIRS, order_pair, split_pair
+from mmask_text.sentences import RULES, sentence_spans
+from mmask_text.vocabulary import Vocabulary, open_vocabulary, vocabulary_file
+
+DEFAULT = "english-8k"
+
+
+class TextDecoder:
+    """Makes the field ``text``, (L,) int64 ids, ``[CLS] ... [SEP]`` or what the vocabulary has of these, and
+    ``text.word``, (L,) int64, the number of the word that each token belongs to, -1 at special tokens. Documents are
+    ragged: the loader pads them, or packs them.
+
+    vocabulary: a shipped name, ``bytes``, ``open_clip``, a ``tokenizer.json``, a SentencePiece ``.model``, or a folder
+    with one; it is copied into the run. field: of a ``.json`` part, dotted; a list of texts is joined by lines. parts:
+    the parts of a sample to look for, in this order. second: another field, for pairs of texts; adds ``text.type``,
+    (L,) int64, 0 up to the first ``[SEP]`` and 1 after it. pair: ``next`` cuts a document in two at a sentence and adds
+    ``text.type`` (the halves of neighbours are exchanged later, see `mmask_text.pair`); ``order`` also exchanges the
+    two halves of the document itself in half of its visits and adds ``text.follows``, 1 for the order as written, 0
+    for the other (Lan et al. 2020). sentences: ``split`` (a rule) or ``lines`` (one a line) adds ``text.sentence``,
+    (L,) int64, -1 at special tokens. name: of the fields, in place of ``text``.
+
+    max_length: tokens, special ones included, beyond which the text is cut at its end (a pair: its longer text, token
+    by token); None keeps documents whole, for the packer. min_tokens: shorter documents, special tokens not counted,
+    are refused. form: Unicode normal form. max_bytes: larger parts are refused. Raises SampleError.
+    """
+
+    def __init__(
+        self, *, vocabulary: str = DEFAULT, field: str = "text", parts: Sequence[str] = PARTS, second: str = "",
+        pair: str = "", sentences: str = "", name: str = "text", max_length: int | None = None, min_tokens: int = 1,
+        form: str = "NFC", max_bytes: int = 1 << 26,
+    ) -> None:
+        for option, value, known in (("pair", pair, PAIRS), ("sentences", sentences, RULES), ("form", form, FORMS)):
+            if value not in known and (value or option == "form"):
+                raise RecipeError(f"{option} = '{value}' is unknown; there are {', '.join(known)}")
+        if pair and second:
+            raise RecipeError(f"pair = '{pair}' makes pairs of one text, second = '{second}' names another: give one")
+        self.vocabulary: Vocabulary = open_vocabulary(vocabulary)
+        self.field, self.parts, self.second, self.pair = field, tuple(parts), second, pair
+        self.sentences, self.name, self.form = sentences or ("split" if pair else ""), name, form
+        self._tell_sentences = bool(sentences)
+        self.max_length, self.min_tokens, self.max_bytes = max_length, min_tokens, max_bytes
+        least = self.vocabulary.framing + 1
+        if max_length is not None and max_length < (least + 2 if pair or second else least):
+            raise RecipeError(f"max_length = {max_length} leaves no room for text between special tokens")
+        if min_tokens < 1:
+            raise RecipeError(f"min_tokens = {min_tokens} must be at least 1")
+
+    @staticmethod
+    def assets(*, vocabulary: str = DEFAULT, **options: Any) -> dict[str, tuple[str, bytes]]:
+        """The vocabulary's file, which a run keeps."""
+        found = vocabulary_file(vocabulary)
+        return {} if found is None else {"vocabulary": found}
+
+    def __call__(self, sample: Sample, keys: Keys | None) -> Mapping[str, Any]:
+        """``text``, ``text.word``, and what was asked for beside them."""
+        fields = [self.field, self.second] if self.second else [self.field]
+        texts = stored_texts(sample, fields, self.parts, form=self.form, max_bytes=self.max_bytes)
+        halves = [self._tokens(text) for text in texts]
+        count = sum(len(half["ids"]) for half in halves)
+        if count < self.min_tokens:
+            raise SampleError(
+                f"{sample.id}: {count} tokens are fewer than min_tokens {self.min_tokens}",
+                hint="leave such documents out with a filter on an index column, such as json.words",
+            )
+        extra: dict[str, Any] = {}
+        if self.pair:
+            halves = split_pair(halves[0], keys, self.max_length, self.vocabulary)
+            if self.pair == "order":
+                halves, follows = order_pair(halves, keys)
+                extra[f"{self.name}.follows"] = np.int64(follows)
+        if self.max_length is not None:
+            halves = _shortened(halves, self.max_length - self._framing(len(halves)))
+        return {**self._fields(halves), **extra}
+
+    def _tokens(self, text: str) -> dict[str, np.ndarray]:
+        """ids, word and (where they are needed) sentence of one text, each (L,) int64."""
+        if not self.sentences:
+            ids, words = self.vocabulary.encode(text)
+            return {"ids": ids, "word": words}
+        found = self.vocabulary.pieces(text)
+        starts = np.array([start for start, _ in sentence_spans(text, self.sentences)], np.int64)
+        sentence = np.searchsorted(starts, found.offsets[:, 0], side="right") - 1
+        return {"ids": found.ids, "word": found.words, "sentence": np.maximum(sentence, 0)}
+
+    def _framing(self, texts: int) -> int:
+        return self.vocabulary.framing + (texts - 1) * (self.vocabulary.sep_id is not None)
+
+    def _fields(self, halves: Sequence[Mapping[str, np.ndarray]]) -> dict[str, Any]:
+        frame, name = self.vocabulary.frame, self.name
+        ids, words, types = frame(*((half["ids"], half["word"]) for half in halves))
+        made = {name: ids, f"{name}.word": words}
+        if len(halves) > 1:
+            made[f"{name}.type"] = types
+        if self._tell_sentences:
+            made[f"{name}.sentence"] = frame(*((half["ids"], half["sentence"]) for half in halves))[1]
+        return made
+
+
+def _shortened(halves: Sequence[Mapping[str, np.ndarray]], room: int) -> list[dict[str, np.ndarray]]:
+    """Cut the longer text until all fit into ``room`` tokens."""
+    lengths = [len(half["ids"]) for half in halves]
+    while sum(lengths) > room:
+        longest = lengths.index(max(lengths))
+        rest = sum(lengths) - room
+        others = max((n for i, n in enumerate(lengths) if i != longest), default=0)
+        lengths[longest] -= min(rest, max(1, lengths[longest] - others))
+    return [{name: values[:n] for name, values in half.items()} for half, n in zip(halves, lengths, strict=True)]

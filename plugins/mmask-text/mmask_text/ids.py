@@ -1,0 +1,77 @@
+"""IdTokenizer: a batch's ids as they are, with what a masker needs to know about their places."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmask.api import Batch, Layout, PlanError, RecipeError, Tokens
+
+
+class IdTokenizer:
+    """Ids made by the decoder in loader workers -> Tokens.
+
+    vocabulary: as `mmask_text.vocabulary.open_vocabulary` takes it; or an object that has what a `Vocabulary` has.
+    size: rows of an embedding table: the vocabulary's, or more (padded for fast products, or a published model's).
+    field: the batch's field: ``<field>`` (B, N) int64 with ``<field>.length`` (B,), or (B, N) without padding;
+    ``<field>.word`` (B, N), the word each piece belongs to, -1 at special tokens, becomes the group ``word``;
+    ``<field>.type`` (B, N), the segment of a pair, becomes the group ``type``, which encoders embed.
+    """
+
+    def __init__(self, *, vocabulary: Any = "english-8k", size: int | None = None, field: str = "text") -> None:
+        if isinstance(vocabulary, str):
+            from mmask_text.vocabulary import open_vocabulary
+
+            vocabulary = open_vocabulary(vocabulary)
+        self.vocabulary, self.field = vocabulary, field
+        self.size = int(vocabulary.size if size is None else size)
+        if self.size < vocabulary.size:
+            raise RecipeError(f"a table of {self.size} rows cannot hold a vocabulary of {vocabulary.size} ids")
+        self.pad_id: int | None = vocabulary.pad_id
+        self.mask_id: int = vocabulary.mask_id
+        self._special = torch.tensor(sorted(vocabulary.special_ids), dtype=torch.int64)
+
+    def layout(self, batch: Batch) -> Layout:
+        """(B, N) places; special and padded ones are known, and the groups ``word`` and ``type`` where given."""
+        ids = self._ids(batch)
+        if ids.is_meta:  # shapes only: every place counts
+            return Layout(*ids.shape)
+        valid = self._valid(batch, ids)
+        special = torch.isin(ids, self._special.to(ids.device))
+        groups = {
+            name: batch[f"{self.field}.{name}"] for name in ("word", "type") if f"{self.field}.{name}" in batch.fields
+        }
+        if valid is not None:
+            special &= valid
+            groups = {name: ids.masked_fill(~valid, -1) for name, ids in groups.items()}
+        return Layout(*ids.shape, valid=valid, special=special, groups=groups)
+
+    def __call__(self, batch: Batch) -> Tokens:
+        """The ids (B, N)."""
+        return Tokens(self.layout(batch), ids=self._ids(batch))
+
+    def example(self, count: int) -> dict[str, Tensor]:
+        """``count`` rows of random ids of unlike lengths, for exports."""
+        length = min(24, 4 + 4 * count)
+        ids = torch.randint(0, self.vocabulary.size, (count, length))
+        lengths = torch.randint(4, length + 1, (count,))
+        lengths[0] = length
+        beyond = torch.arange(length) >= lengths[:, None]
+        return {self.field: ids.masked_fill(beyond, self.pad_id or 0), f"{self.field}.length": lengths}
+
+    def _ids(self, batch: Batch) -> Tensor:
+        ids = batch[self.field]
+        if ids.ndim != 2 or ids.dtype != torch.int64:
+            raise PlanError(
+                f"field '{self.field}' is {tuple(ids.shape)} {ids.dtype}; ids are (B, N) int64",
+                hint="decode it with the text decoder",
+            )
+        return ids
+
+    def _valid(self, batch: Batch, ids: Tensor) -> Tensor | None:
+        name = f"{self.field}.length"
+        if name not in batch.fields:
+            return None
+        return torch.arange(ids.shape[1], device=ids.device) < batch[name].to(ids.device)[:, None]

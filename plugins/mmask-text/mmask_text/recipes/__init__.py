@@ -1,0 +1,1 @@
+"""Recipes: methods as data."""

@@ -1,0 +1,1 @@
+"""Published checkpoints: their names for our tensors, reading, loading and writing them."""
