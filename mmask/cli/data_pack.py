@@ -60,7 +60,7 @@ def command(
     session.notify(f"packing {len(rows):,} files into {len(plans)} shards in {out}")
     with click.progressbar(length=len(plans), label="shards", file=sys.stderr) as bar:
         done = pack(plans, made, out, classes=class_names(rows), jobs=jobs, done=lambda shard: bar.update(1))
-    _report(done, rows, out, jobs)
+    _report(done, rows, out, jobs, getattr(made, "columns", ()))
 
 
 def _packer(session: Session, name: str | None, source: Path, options: Sequence[str]) -> tuple[Any, tuple[str, ...]]:
@@ -118,11 +118,14 @@ def shard_size_of(text: str) -> tuple[int, int | None]:
     return max(1, int(float(found[1]) * _UNITS[found[2] or ""])), None
 
 
-def _report(done: Sequence[ShardDone], rows: Sequence[Row], out: Path, jobs: int) -> None:
+def _report(
+    done: Sequence[ShardDone], rows: Sequence[Row], out: Path, jobs: int, columns: Sequence[str]
+) -> None:
+    from mmask.data.columns import Column
     from mmask.data.sidecar import build_index
 
     written = [shard for shard in done if shard.samples]
-    build_index([str(out / shard.name) for shard in written], jobs)
+    build_index([str(out / shard.name) for shard in written], jobs, [Column.parse(text) for text in columns])
     for split in sorted({row.split for row in rows}):
         mine = [shard for shard in done if shard.name.startswith(f"{split}-")]
         samples, size = sum(shard.samples for shard in mine), sum(shard.size for shard in mine)

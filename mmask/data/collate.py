@@ -80,7 +80,8 @@ def _pad(name: str, values: Sequence[torch.Tensor], axis: int) -> dict[str, Any]
 
 
 def collate(columns: Mapping[str, Sequence[Any]], ragged: frozenset[str] = frozenset()) -> dict[str, Any]:
-    """Fields of B values each -> stacked fields, as `stack` says."""
+    """Fields of B values each -> stacked fields, as `stack` says. A decoder that fills up a value itself returns
+    ``<name>.length`` too, and that is kept."""
     found: dict[str, Any] = {}
     for name, values in columns.items():
         _add(found, stack(name, values, ragged=name in ragged), name, columns)
@@ -124,10 +125,8 @@ def merge(
 
 
 def _add(found: dict[str, Any], made: Mapping[str, Any], name: str, columns: Mapping[str, Any]) -> None:
-    clash = next((one for one in made if one != name and one in columns), None)
-    if clash:
-        raise DataError(f"field '{clash}' is made by padding '{name}' and by a decoder")
-    found.update(made)
+    """Take what stacking ``name`` made; lengths that its decoder gave are the true ones and stay."""
+    found.update({key: value for key, value in made.items() if key == name or key not in columns})
 
 
 def _place(out: torch.Tensor, rows: torch.Tensor, value: torch.Tensor) -> None:

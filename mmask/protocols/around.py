@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class Packer(Protocol):
-    """Turns raw files into samples for ``mmask data pack``. ``extensions`` names the files it takes."""
+    """Turns raw files into samples for ``mmask data pack``. ``extensions`` names the files it takes.
+
+    May also have ``columns``: columns that the indices of its shards get (``("seconds=json.seconds",)``).
+    """
 
     extensions: Sequence[str]
 

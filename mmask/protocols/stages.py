@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class Decoder(Protocol):
-    """Turns the stored parts of one sample into arrays. Runs in loader workers, one thread each."""
+    """Turns the stored parts of one sample into arrays. Runs in loader workers, one thread each.
+
+    One that normalises may offer ``raw() -> Decoder``, itself without that: what ``mmask data stats`` measures.
+    """
 
     def __call__(self, sample: Sample, keys: Keys | None) -> Mapping[str, Any]:
         """field name -> array or tensor of one sample.
