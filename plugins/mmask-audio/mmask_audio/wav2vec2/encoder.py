@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmask.api import Encoded, PlanError, RecipeError, View, did_you_mean
-from mmask_audio.wav2vec2.layers import Frames, PositionalConv, SpeechLayer
+from mmask.api import Encoded, LayerParts, PlanError, RecipeError, Segments, StackParts, Transformer, View
+from mmask_audio.wav2vec2.positions import PositionalConv
+
+_BEFORE = ("projected", "positions", "embedded")
 
 
 class SpeechEncoder(nn.Module):
@@ -19,11 +21,9 @@ class SpeechEncoder(nn.Module):
     kernel and groups of the positional convolution. pre_norm: norms in front of each part and one at the end (LARGE,
     "stable layer norm"), or after each part (BASE). eps: of every LayerNorm. input_dropout: of projected features.
     dropout: of residual branches and of the transformer's input. attention_dropout, activation_dropout: of attention
-    weights, and inside the feed-forward. layer_drop: share of layers that a training pass skips (Fan et al. 2020).
-    fast: padding is left out of every linear layer and norm, and large products may go through oneDNN; False is the
-    plain twin. tokenizer (wired): offers ``dim``, the channels of a frame.
-
-    Names are those of transformers' Wav2Vec2Model without its convolutions, which are the tokenizer's.
+    weights, and inside the feed-forward. layer_drop: share of layers that a training pass skips. fast: padding is left
+    out of every layer, and large products may go through oneDNN; False is the plain twin. tokenizer (wired): offers
+    ``dim``, the channels of a frame.
     """
 
     def __init__(
@@ -33,145 +33,87 @@ class SpeechEncoder(nn.Module):
         layer_drop: float = 0.0, fast: bool = True,
     ) -> None:
         super().__init__()
-        if width % heads or width % position_groups:
-            raise RecipeError(f"width {width} must be divisible by {heads} heads and {position_groups} position_groups")
-        if not 0.0 <= layer_drop < 1.0:
-            raise RecipeError(f"layer_drop is {layer_drop}; it is a share from 0 to below 1")
-        self.width, self.heads, self.hidden = width, heads, 4 * width if hidden is None else hidden
-        self.pre_norm, self.eps, self.layer_drop, self.fast = pre_norm, eps, layer_drop, fast
-        self.feature_projection = FeatureProjection(tokenizer.dim, width, eps, input_dropout)
-        self.masked_spec_embed = nn.Parameter(torch.empty(width))
-        self.encoder = Stack(PositionalConv(width, positions, position_groups), width, eps, dropout, [
-            SpeechLayer(
-                width, heads, self.hidden, pre_norm=pre_norm, eps=eps, dropout=dropout,
-                attention_dropout=attention_dropout, inside=activation_dropout,
-            )
-            for _ in range(depth)
-        ])
+        if width % position_groups:
+            raise RecipeError(f"width {width} cannot be cut into {position_groups} position_groups")
+        parts = LayerParts(
+            width=width, heads=heads, hidden=4 * width if hidden is None else hidden, norm="pre" if pre_norm else "post",
+            eps=eps, qkv="separate", dropout=dropout, attention_dropout=attention_dropout,
+            inner_dropout=activation_dropout, fast=fast,
+        )
+        self.width, self.pre_norm, self.fast = width, pre_norm, fast
+        self.feature_norm = nn.LayerNorm(tokenizer.dim, eps=eps)
+        self.projection = nn.Linear(tokenizer.dim, width)
+        self.input_dropout, self.dropout = nn.Dropout(input_dropout), nn.Dropout(dropout)
+        self.mask_token = nn.Parameter(torch.empty(width))
+        self.positions = PositionalConv(width, positions, position_groups)
+        self.norm = nn.Identity() if pre_norm else parts.make_norm()
+        self.stack = Transformer(parts, StackParts(depth=depth, layer_drop=layer_drop))
         self.reset_parameters()
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """The reference's: matrices of the transformer N(0, .02), their biases zero; the mask vector U(0, 1).
-        The projection and the positional convolution are drawn where they are made."""
-        nn.init.uniform_(self.masked_spec_embed)
-        for module in self.encoder.layers.modules():
+        """The reference's: matrices of the transformer N(0, .02), their biases zero; the mask vector U(0, 1); the
+        projection U(-1/sqrt(dim), 1/sqrt(dim)). The positional convolution is drawn where it is made."""
+        nn.init.uniform_(self.mask_token)
+        for part in self.projection.parameters():
+            nn.init.uniform_(part, -(self.projection.in_features**-0.5), self.projection.in_features**-0.5)
+        for module in self.stack.modules():
             if isinstance(module, nn.Linear):
                 nn.init.normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)
 
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Compute layers again on the way back instead of keeping what is inside them."""
+        self.stack.set_grad_checkpointing(enable)
+
     def normalise(self, values: Tensor) -> Tensor:
         """Features under the LayerNorm in front of the projection: also what a quantizer reads. (..., dim)."""
-        return self.feature_projection.layer_norm(values)
+        return self.feature_norm(values)
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """Layers for layer-wise learning rates, as timm asks for them."""
-        stem = r"^feature_projection|^masked_spec_embed|^encoder\.pos_conv_embed"
-        norm = r"^encoder\.layer_norm"  # after the last layer, or in front of the first
-        ends = [(norm, (99999,))] if self.pre_norm else []
-        stem = stem if self.pre_norm else f"{stem}|{norm}"
-        return {"stem": stem, "blocks": [(r"^encoder\.layers\.(\d+)", None), *ends]}
+        stem = r"^feature_norm|^projection|^mask_token|^positions|^norm"
+        return {"stem": stem, "blocks": [(r"^stack\.layers\.(\d+)", None), (r"^stack\.norm", (99999,))]}
 
-    def embed(self, view: View, frames: Frames) -> Tensor:
-        """Projected features with the mask vector at hidden frames, zero at padding -> rows."""
+    def embed(self, view: View, segments: Segments) -> Tensor:
+        """Projected features with the mask vector at hidden frames, zero at padding. Packed rows (T, width)."""
         tokens = view.only()
         if tokens.values is None or tokens.flat or tokens.layout.index is not None:
             raise PlanError(
                 "this encoder takes padded features of whole clips, not ids, a flat batch or a part of the frames",
                 hint="hide frames with corruption 'token'",
             )
-        x = self.feature_projection(frames.gather(tokens.values))
+        x = self.input_dropout(self.projection(self.normalise(segments.take(tokens.values))))
         if tokens.replaced is not None:
-            hidden = frames.gather(tokens.replaced.to(x.device)[..., None])
-            x = torch.where(hidden, self.masked_spec_embed.to(x.dtype), x)
-        if frames.rows is None and tokens.layout.valid is not None:
-            x = x * tokens.layout.valid.to(x.device)[..., None]
+            hidden = segments.take(tokens.replaced.to(x.device))
+            x = torch.where(hidden[:, None], self.mask_token.to(x.dtype), x)
+        if segments.padded and segments.keys is not None:
+            x = x * segments.keys.flatten()[:, None]
         return x
 
     def forward(self, view: View, *, taps: Sequence[str] = ()) -> Encoded:
         """The states of all frames; those at padding mean nothing.
 
         taps: ``projected`` for what the positional convolution reads, ``positions`` for what it makes, ``embedded``
-        for the input of the first layer, ``block.i`` for the output of layer i, negative counted from the end; all
-        (B, N, D). ``pooled``, the mean of the clip's own frames, is made in evaluation mode only.
+        for the input of the first layer, ``block.i`` for the output of layer i, negative counted from the end, all
+        (B, N, D); and what `mmask.api.Transformer` has inside its layers. ``pooled``, the mean of the clip's own
+        frames, is made in evaluation mode only.
         """
-        layers = range(len(self.encoder.layers))
+        layers = range(len(self.stack.layers))
         if view.visibility is not None and not all(view.visible(layer).full for layer in layers):
             raise PlanError("this encoder lets every frame see every other; the view restricts that")
-        tokens, wanted = view.only(), _taps(taps, len(self.encoder.layers))
-        layout, data = tokens.layout, tokens.data
-        frames = Frames.of(layout, data.device, packed=self.fast)
-        found: dict[str, Tensor] = {}
-
-        def note(key: str | int, x: Tensor) -> None:
-            found.update({name: frames.spread(x) for name in wanted.get(key, ())})
-
-        x = self.embed(view, frames)
-        note("projected", x)
-        places = frames.gather(self.encoder.pos_conv_embed(frames.spread(x)))
-        note("positions", places)
-        x = x + places
-        x = self.encoder.dropout(x if self.pre_norm else self.encoder.layer_norm(x))
-        note("embedded", x)
-        for number, layer in enumerate(self.encoder.layers):
-            x = self._touched(x, layer) if self._skips() else layer(x, frames, fast=self.fast)
-            note(number, x)
-        x = frames.spread(self.encoder.layer_norm(x) if self.pre_norm else x)
-        pooled = None if self.training else _mean(x, layout.valid)
-        return Encoded(layout, x, pooled=pooled, taps=found)
-
-    def _skips(self) -> bool:
-        return self.training and self.layer_drop > 0 and float(torch.rand(())) < self.layer_drop
-
-    @staticmethod
-    def _touched(x: Tensor, layer: nn.Module) -> Tensor:
-        """x, with zero gradients for the skipped layer: ranks skip different layers and must agree on who has one."""
-        return x + sum(weight.reshape(-1)[0] for weight in layer.parameters()) * 0.0
-
-
-class FeatureProjection(nn.Module):
-    """LayerNorm, a linear layer to the transformer's width, dropout."""
-
-    def __init__(self, dim: int, width: int, eps: float, dropout: float) -> None:
-        super().__init__()
-        self.layer_norm = nn.LayerNorm(dim, eps=eps)
-        self.projection = nn.Linear(dim, width)  # torch draws U(-1/sqrt(dim), 1/sqrt(dim)), as the reference
-        for part in self.projection.parameters():
-            nn.init.uniform_(part, -(dim**-0.5), dim**-0.5)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., dim) -> (..., width)."""
-        x = self.layer_norm(x)
-        return self.dropout(self.projection(x))
-
-
-class Stack(nn.Module):
-    """The transformer's parts under the names they have in transformers; `SpeechEncoder` runs them."""
-
-    def __init__(
-        self, positions: PositionalConv, width: int, eps: float, dropout: float, layers: list[SpeechLayer]
-    ) -> None:
-        super().__init__()
-        self.pos_conv_embed = positions
-        self.layer_norm = nn.LayerNorm(width, eps=eps)
-        self.dropout = nn.Dropout(dropout)
-        self.layers = nn.ModuleList(layers)
-
-
-def _taps(taps: Sequence[str], depth: int) -> dict[str | int, list[str]]:
-    """State -> the taps that ask for it. Raises PlanError."""
-    known: dict[str, str | int] = {name: name for name in ("projected", "positions", "embedded")}
-    known |= {f"block.{i}": i % depth for i in range(-depth, depth)}
-    out: dict[str | int, list[str]] = {}
-    for tap in taps:
-        if tap not in known:
-            raise PlanError(
-                f"no tap '{tap}'{did_you_mean(tap, known)}",
-                hint=f"taps are projected, positions, embedded, and block.0 to block.{depth - 1}",
-            )
-        out.setdefault(known[tap], []).append(tap)
-    return out
+        tokens = view.only()
+        segments = Segments.of(tokens.layout, tokens.data.device, padded=not self.fast)
+        x = self.embed(view, segments)
+        found = {"projected": x}
+        found["positions"] = segments.take(self.positions(segments.put(x)))
+        x = found["embedded"] = self.dropout(self.norm(x + found["positions"]))
+        x, inside = self.stack(x, segments, taps=[tap for tap in taps if tap not in _BEFORE])
+        found |= inside
+        state = segments.put(x)
+        pooled = None if self.training else _mean(state, tokens.layout.valid)
+        dense = {tap: found[tap] if tap.endswith(".attention") else segments.put(found[tap]) for tap in taps}
+        return Encoded(tokens.layout, state, pooled=pooled, taps=dense)
 
 
 def _mean(x: Tensor, valid: Tensor | None) -> Tensor:

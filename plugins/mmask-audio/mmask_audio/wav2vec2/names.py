@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from typing import TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -45,6 +45,27 @@ def canonical(weights: Mapping[str, T]) -> dict[str, T]:
     return {_whole(rename(name)): value for name, value in bare.items()}
 
 
+# names of `SpeechEncoder` -> those of transformers
+_OURS = (
+    (r"^feature_norm\.", "feature_projection.layer_norm."),
+    (r"^projection\.", "feature_projection.projection."),
+    (r"^mask_token$", "masked_spec_embed"),
+    (r"^positions\.", "encoder.pos_conv_embed."),
+    (r"^(stack\.)?norm\.", "encoder.layer_norm."),  # in front of the layers, or after them
+    (r"^stack\.(layers\.\d+)\.attention\.(query|key|value|out)\.",
+     lambda found: f"encoder.{found[1]}.attention.{'out' if found[2] == 'out' else found[2][0]}_proj."),
+    (r"^stack\.(layers\.\d+)\.norm1\.", r"encoder.\1.layer_norm."),
+    (r"^stack\.(layers\.\d+)\.norm2\.", r"encoder.\1.final_layer_norm."),
+    (r"^stack\.(layers\.\d+)\.feed\.up\.", r"encoder.\1.feed_forward.intermediate_dense."),
+    (r"^stack\.(layers\.\d+)\.feed\.down\.", r"encoder.\1.feed_forward.output_dense."),
+)
+
+
+def official(name: str) -> str:
+    """transformers' name of a tensor of `SpeechEncoder`."""
+    return f"{PREFIX}{_by(_OURS)(name)}"
+
+
 def torchaudio_names(weights: Mapping[str, T]) -> dict[str, T]:
     """Of the encoder with its convolutions, from transformers' names to those of torchaudio's Wav2Vec2Model."""
     out: dict[str, T] = {}
@@ -66,7 +87,7 @@ def _strip(name: str) -> str:
     return name
 
 
-def _by(rules: tuple[tuple[str, str], ...]) -> Callable[[str], str]:
+def _by(rules: Sequence[tuple[str, Any]]) -> Callable[[str], str]:
     def rename(name: str) -> str:
         for pattern, there in rules:
             found, times = re.subn(pattern, there, name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mmask.api import CheckpointError, MaskedModel
 from mmask_audio.wav2vec2.encoder import SpeechEncoder
 from mmask_audio.wav2vec2.features import ConvFeatures
-from mmask_audio.wav2vec2.names import PREFIX, canonical
+from mmask_audio.wav2vec2.names import PREFIX, canonical, official
 from mmask_audio.wav2vec2.objective import CodeContrast
 
 _FILES = ("model.safetensors", "pytorch_model.bin")
@@ -44,7 +44,7 @@ class Wav2Vec2Weights:
         for a tensor of another shape, before anything is copied.
         """
         parts, weights = _parts(model), canonical(weights)
-        wanted = {f"{prefix}{name}": value for prefix, part in parts for name, value in part.state_dict().items()}
+        wanted = {rename(name): value for part, rename in parts for name, value in part.state_dict().items()}
         fits = weights.keys() & wanted.keys()
         if not any(name.startswith(f"{PREFIX}encoder.") for name in fits):
             raise CheckpointError(
@@ -58,22 +58,20 @@ class Wav2Vec2Weights:
                     f"{name} is {theirs} in the checkpoint, {ours} in the model",
                     hint="build the model at the checkpoint's widths, kernels and codebooks",
                 )
-        for prefix, part in parts:
-            own = {name: weights[f"{prefix}{name}"] for name in part.state_dict() if f"{prefix}{name}" in fits}
+        for part, rename in parts:
+            own = {name: weights[rename(name)] for name in part.state_dict() if rename(name) in fits}
             part.load_state_dict(own, strict=False)
         yield from (f"missing: {name}" for name in wanted if name not in fits)
         yield from (f"unexpected: {name}" for name in weights if name not in fits)
 
     def write(self, model: nn.Module) -> dict[str, Tensor]:
         """The model's tensors under transformers' names."""
-        return {f"{prefix}{name}": value for prefix, part in _parts(model) for name, value in part.state_dict().items()}
+        return {rename(name): value for part, rename in _parts(model) for name, value in part.state_dict().items()}
 
     @staticmethod
     def gradients(model: nn.Module) -> dict[str, Tensor | None]:
         """The parameters' gradients under transformers' names."""
-        return {
-            f"{prefix}{name}": value.grad for prefix, part in _parts(model) for name, value in part.named_parameters()
-        }
+        return {rename(name): p.grad for part, rename in _parts(model) for name, p in part.named_parameters()}
 
 
 def contrast_of(model: MaskedModel) -> CodeContrast | None:
@@ -90,18 +88,21 @@ def front_of(model: MaskedModel) -> ConvFeatures:
     return found[0]
 
 
-def _parts(model: nn.Module) -> list[tuple[str, nn.Module]]:
-    """(prefix of its names in transformers, module)."""
+def _parts(model: nn.Module) -> list[tuple[nn.Module, Callable[[str], str]]]:
+    """(module, its names -> transformers')."""
     if isinstance(model, SpeechEncoder):
-        return [(PREFIX, model)]
+        return [(model, official)]
     if not isinstance(model, MaskedModel) or not isinstance(model.encoder, SpeechEncoder):
         raise CheckpointError("these weights are for wav2vec 2.0, which this model is not")
-    parts: list[tuple[str, nn.Module]] = [(f"{PREFIX}feature_extractor.", front_of(model)), (PREFIX, model.encoder)]
+    parts = [(front_of(model), f"{PREFIX}feature_extractor.{{}}".format), (model.encoder, official)]
     contrast = contrast_of(model)
     if contrast is not None:
         target: Any = contrast.target
         head: Any = contrast.head
-        parts += [("quantizer.", target.quantizer), ("project_q.", target.project), ("project_hid.", head.proj)]
+        parts += [
+            (target.quantizer, "quantizer.{}".format), (target.project, "project_q.{}".format),
+            (head.proj, "project_hid.{}".format),
+        ]
     return parts
 
 

@@ -59,7 +59,7 @@ def test_skipped_layers_get_zero_gradients_and_evaluation_skips_none(build, clip
         torch.manual_seed(seed)
         model.zero_grad(set_to_none=True)
         model(batch).total().backward()
-        grads = [layer.feed_forward.output_dense.weight.grad for layer in model.encoder.encoder.layers]
+        grads = [layer.feed.down.weight.grad for layer in model.encoder.stack.layers]
         assert all(grad is not None for grad in grads)  # ranks agree on who has a gradient
         skipped += sum(not grad.any() for grad in grads)
     assert 0 < skipped < 12
@@ -73,9 +73,9 @@ def test_skipped_layers_get_zero_gradients_and_evaluation_skips_none(build, clip
 def test_layer_wise_rates_fall_towards_the_input(pre_norm, build):
     shares = layer_shares(build(pre_norm=pre_norm), 0.5)
     name = "networks.encoder."
-    assert shares[f"{name}feature_projection.projection.weight"] == shares[f"{name}masked_spec_embed"]
-    rates = [shares[f"{name}encoder.layers.{i}.attention.q_proj.weight"] for i in range(2)]
-    assert shares[f"{name}masked_spec_embed"] < rates[0] < rates[1]
+    assert shares[f"{name}projection.weight"] == shares[f"{name}mask_token"]
+    rates = [shares[f"{name}stack.layers.{i}.attention.query.weight"] for i in range(2)]
+    assert shares[f"{name}mask_token"] < rates[0] < rates[1]
 
 
 def test_unknown_taps_and_dropped_frames_are_refused(build, clips):

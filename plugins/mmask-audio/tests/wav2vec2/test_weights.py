@@ -73,7 +73,7 @@ def test_folders_and_torch_files_load_and_a_head_is_named(build, tmp_path):
     torch.save({"model": weights}, tmp_path / "pytorch_model.bin")
     lines = list(FORMAT.load(model, FORMAT.read(tmp_path)))
     assert lines == ["unexpected: lm_head.weight"]
-    assert torch.equal(model.encoder.masked_spec_embed, source.encoder.masked_spec_embed)
+    assert torch.equal(model.encoder.mask_token, source.encoder.mask_token)
     assert not list(FORMAT.load(model.encoder, {n: v for n, v in FORMAT.write(model.encoder).items()}))
 
 
