@@ -36,9 +36,9 @@ class SpeechEncoder(nn.Module):
         if width % position_groups:
             raise RecipeError(f"width {width} cannot be cut into {position_groups} position_groups")
         parts = LayerParts(
-            width=width, heads=heads, hidden=4 * width if hidden is None else hidden, norm="pre" if pre_norm else "post",
-            eps=eps, qkv="separate", dropout=dropout, attention_dropout=attention_dropout,
-            inner_dropout=activation_dropout, fast=fast,
+            width=width, heads=heads, hidden=4 * width if hidden is None else hidden,
+            norm="pre" if pre_norm else "post", eps=eps, qkv="separate", dropout=dropout,
+            attention_dropout=attention_dropout, inner_dropout=activation_dropout, fast=fast,
         )
         self.width, self.pre_norm, self.fast = width, pre_norm, fast
         self.feature_norm = nn.LayerNorm(tokenizer.dim, eps=eps)

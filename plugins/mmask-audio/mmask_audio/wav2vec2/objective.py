@@ -65,7 +65,7 @@ class CodeContrast(MaskedObjective):
         target = self.target(scene, prediction.scored)
         contrast = replace(self.loss(prediction, target), weight=self.weight)
         terms = {self.name: contrast, self.extra_term: self._diversity(target, scene)}
-        return Losses(terms, self._metrics(target, scene))
+        return Losses(terms, self._use(target, scene))
 
     def _diversity(self, target: Target, scene: Scene) -> Term:
         """The diversity of each group times its frames, so that means over frames are means over groups."""
@@ -84,7 +84,7 @@ class CodeContrast(MaskedObjective):
         return Term((each * here).sum(), float(len(rows)), self.diversity)
 
     @torch.no_grad()
-    def _metrics(self, target: Target, scene: Scene) -> dict[str, Tensor | float]:
+    def _use(self, target: Target, scene: Scene) -> dict[str, Tensor | float]:
         ids, probs = target.extra["ids"], target.extra["probs"]
         hard = torch.nn.functional.one_hot(ids, probs.shape[-1]).to(probs.dtype)
         share = 1 / max(1, len(ids))

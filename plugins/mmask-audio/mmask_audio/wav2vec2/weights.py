@@ -94,7 +94,9 @@ def _parts(model: nn.Module) -> list[tuple[nn.Module, Callable[[str], str]]]:
         return [(model, official)]
     if not isinstance(model, MaskedModel) or not isinstance(model.encoder, SpeechEncoder):
         raise CheckpointError("these weights are for wav2vec 2.0, which this model is not")
-    parts = [(front_of(model), f"{PREFIX}feature_extractor.{{}}".format), (model.encoder, official)]
+    parts: list[tuple[nn.Module, Callable[[str], str]]] = [
+        (front_of(model), f"{PREFIX}feature_extractor.{{}}".format), (model.encoder, official)
+    ]
     contrast = contrast_of(model)
     if contrast is not None:
         target: Any = contrast.target
