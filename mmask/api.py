@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from mmask.layers.linear import linear, product  # noqa: F401
     from mmask.layers.places import rows_at, states_at  # noqa: F401
     from mmask.layers.positions import resize_positions, sincos, sinusoid  # noqa: F401
+    from mmask.layers.ranks import across_ranks  # noqa: F401
     from mmask.layers.segments import Segments  # noqa: F401
     from mmask.layers.transformer import ACTIVATIONS, LayerParts, StackParts, Transformer  # noqa: F401
     from mmask.protocols import *  # noqa: F403
@@ -79,6 +80,7 @@ _TABLE = {
     "mmask.train.objective": ("MaskedObjective",),
     "mmask.train.model": ("MaskedModel", "PlanMaker", "ViewMaker"),
     "mmask.train.program": ("Program", "Task"),
+    "mmask.layers.ranks": ("across_ranks",),
 }
 
 _HOME = {name: module for module, names in _TABLE.items() for name in names}

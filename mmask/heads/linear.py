@@ -14,11 +14,12 @@ from mmask.types import Encoded, Prediction, Scored
 class LinearHead(nn.Module):
     """One linear layer at scored places: SimMIM's decoder, BEiT's classifier of codes.
 
-    bias: whether it has one. std: of the truncated normal initialisation; biases start at zero.
+    bias: whether it has one. std: of the truncated normal initialisation, with biases at zero; None is torch's own,
+    U(-1/sqrt(width), 1/sqrt(width)) for both (wav2vec 2.0).
     network (wired): offers ``width``. target (wired): offers ``dim``, the values or classes of a place.
     """
 
-    def __init__(self, *, network: Any, target: Any, bias: bool = True, std: float = 0.02) -> None:
+    def __init__(self, *, network: Any, target: Any, bias: bool = True, std: float | None = 0.02) -> None:
         super().__init__()
         if not getattr(target, "dim", None):
             raise RecipeError("a linear head needs a target that says how many values or classes a place has")
@@ -27,7 +28,10 @@ class LinearHead(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Matrix N(0, std) cut off at one deviation, as BEiT has it; zero bias."""
+        """Matrix N(0, std) cut off at one deviation, as BEiT has it; zero bias. Or torch's."""
+        if self.std is None:
+            self.proj.reset_parameters()
+            return
         nn.init.trunc_normal_(self.proj.weight, std=self.std, a=-self.std, b=self.std)
         if self.proj.bias is not None:
             nn.init.zeros_(self.proj.bias)

@@ -166,7 +166,7 @@ class StackParts:
     window: places that a ``local`` layer sees in all, so |i - j| <= window // 2. pattern: the kinds of layers,
     ``global`` or ``local``, repeated over the depth. theta, local_theta: of rotary tables in either kind.
     first_norm: False leaves out the norm before the first attention (ModernBERT). final_norm: one after the last layer;
-    by default where norms come first.
+    by default where norms come first. layer_drop: share of layers that a training pass skips (Fan et al. 2020).
     """
 
     depth: int
@@ -177,8 +177,11 @@ class StackParts:
     local_theta: float | None = None
     first_norm: bool = True
     final_norm: bool | None = None
+    layer_drop: float = 0.0
 
     def __post_init__(self) -> None:
+        if not 0.0 <= self.layer_drop < 1.0:
+            raise RecipeError(f"layer_drop is {self.layer_drop}; it is a share from 0 to below 1")
         unknown = [kind for kind in self.pattern if kind not in ("global", "local")]
         if unknown or not self.pattern:
             raise RecipeError(f"a layer is 'global' or 'local', not {unknown[0] if unknown else 'nothing'!r}")
@@ -233,12 +236,18 @@ class Transformer(nn.Module):
             asked = wanted.get(number, {})
             inner = {part: x for part in asked.values() if part}  # keys only: the layer puts its states there
             arguments = (x, segments, rule, tables.get(self.kinds[number]), inner)
-            if self.grad_checkpointing and self.training:
+            if self._skips():
+                x = _touched(x, layer)
+            elif self.grad_checkpointing and self.training:
                 x = checkpoint(layer, *arguments, use_reentrant=False)
             else:
                 x = layer(*arguments)
             found |= {tap: inner[part] if part else x for tap, part in asked.items()}
         return self.norm(x), found
+
+    def _skips(self) -> bool:
+        share = self.stack.layer_drop
+        return self.training and share > 0 and float(torch.rand(())) < share
 
     def _rule(self, kind: str, rule: Rule) -> Rule:
         radius = self.stack.window // 2 if kind == "local" and self.stack.window else None
@@ -253,6 +262,11 @@ class Transformer(nn.Module):
             kind: rotary_tables(segments.positions, size, theta, dtype)
             for kind, theta in thetas.items() if kind in self.kinds
         }
+
+
+def _touched(x: Tensor, layer: nn.Module) -> Tensor:
+    """x, with zero gradients for a skipped layer: ranks skip different ones and must agree on who has a gradient."""
+    return x + torch.stack([weight.reshape(-1)[0] for weight in layer.parameters()]).sum() * 0.0
 
 
 def _by_layer(taps: Sequence[str], depth: int) -> dict[int, dict[str, str]]:

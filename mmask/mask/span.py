@@ -28,7 +28,8 @@ class SpanMasker:
         overlap, so that less than ``ratio`` is hidden (wav2vec 2.0: 0.65 in spans of 10 hides about 0.49;
         TERA: 0.15 in spans of 7 about 0.138). ``apart`` hides exactly round(ratio * n) places, in spans with
         at least one visible place between them; the last span is cut to fit (T5, Raffel et al. 2020).
-    at_least: spans (``merge``) or places (``apart``) of every sample that has at least two places.
+    at_least: spans (``merge``) or places (``apart``) of every sample that has at least two places. Merged spans of
+        fixed length stay within what fits side by side with a place to spare.
     rounding: see `mmask.mask.budget.whole`.
 
     A sample shorter than a span takes a span that leaves it one place.
@@ -89,8 +90,16 @@ class SpanMasker:
         return np.minimum(lengths, np.maximum(count - 1, 0)[:, None])
 
     def _spans(self, share: NDArray[np.floating], count: NDArray[np.int64], keys: Keys) -> NDArray[np.int64]:
-        """(B,) the number of spans for (B,) expected ones; none where a sample has fewer than two places."""
-        return np.where(count > 1, np.maximum(whole(share, self.rounding, keys), self.at_least), 0)
+        """(B,) the number of spans for (B,) expected ones; none where a sample has fewer than two places.
+
+        Rounding up and ``at_least`` do not go beyond the fixed spans that fit side by side and leave a place, so that
+        they never hide all of a short sample.
+        """
+        spans = np.maximum(whole(share, self.rounding, keys), self.at_least)
+        if self.distribution == "fixed":
+            room = np.maximum((count - 1) // self.length, 1)
+            spans = np.minimum(spans, np.maximum(room, np.floor(share).astype(np.int64)))
+        return np.where(count > 1, spans, 0)
 
     def _merged(self, count: NDArray[np.int64], keys: Keys, width: int) -> NDArray[np.bool_]:
         """(B, width) hidden, over the maskable places in order: starts without replacement."""

@@ -108,6 +108,16 @@ def test_short_samples_keep_one_place_and_lone_places_are_left_alone():
         assert plan.hidden.any(1).tolist() == [False, True, True, True]
 
 
+def test_rounding_up_and_at_least_never_hide_all_of_a_short_sample():
+    lengths = torch.arange(2, 42)
+    layout = Layout(40, 41, valid=torch.arange(41)[None] < lengths[:, None])
+    masker = SpanMasker(ratio=0.65, length=10, rounding="random", at_least=2)
+    for visit in range(50):
+        hidden = masker.plan(layout, Keys(0, keys(40).ids, np.full(40, visit))).hidden.sum(1)
+        assert (hidden > 0).all() and (hidden < lengths).all()
+        assert (hidden[lengths > 20] > 10).all()  # two spans where two fit
+
+
 def test_spans_run_over_special_places_without_hiding_them():
     special = torch.zeros(50, 40, dtype=torch.bool)
     special[:, 20] = True

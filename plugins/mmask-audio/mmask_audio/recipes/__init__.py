@@ -1,1 +1,1 @@
-"""Recipes, one file a paper."""
+"""Recipes, one file for each method."""

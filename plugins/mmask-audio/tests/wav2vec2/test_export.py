@@ -1,0 +1,104 @@
+"""To transformers and torchaudio and back: written, loaded there by the executed snippet, equal."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from mmask.api import ExportError
+from mmask.export.bring import bring
+from mmask.export.flow import Wanted, export
+from mmask.plugin.host import Host
+from mmask.recipe.resolve import resolve
+from mmask.train.build import build_model
+from mmask.train.revive import load_model, load_resolved
+from mmask_audio.wav2vec2.export.to_hf import HfSpeechExporter
+from mmask_audio.wav2vec2.weights import Wav2Vec2Weights
+
+TINY = [
+    "networks.encoder.width=16", "networks.encoder.depth=2", "networks.encoder.heads=2",
+    "networks.encoder.positions=5", "networks.encoder.position_groups=4", "tokenize.audio.channels=8",
+    "tokenize.audio.kernels=[10,3,2]", "tokenize.audio.strides=[5,2,2]", "objectives.contrast.target.width=8",
+    "objectives.contrast.target.dim=8", "objectives.contrast.target.entries=6",
+]
+LAYER = ["tokenize.audio.norm=layer", "tokenize.audio.bias=true", "networks.encoder.pre_norm=true"]
+
+
+def works(name: str) -> str:
+    """Why a library cannot be used here, or nothing: builds of torch and torchaudio may not fit each other."""
+    try:
+        if name == "hf":
+            from transformers import Wav2Vec2Model  # noqa: F401
+        else:
+            import torchaudio  # noqa: F401
+    except Exception as error:
+        return str(error).splitlines()[0]
+    return ""
+
+
+@pytest.fixture(scope="module")
+def host():
+    return Host()
+
+
+@pytest.fixture
+def fresh(tmp_path, host):
+    """A run at step 0, without training."""
+
+    def make(*more):
+        made = resolve(host, recipe="wav2vec2-tiny", overrides=[*TINY, *more])
+        torch.manual_seed(5)
+        weights = Wav2Vec2Weights().write(build_model(made.recipe, host))
+        moved = {name: value + 0.05 * torch.randn_like(value) for name, value in weights.items()}
+        save_file(moved, tmp_path / "w.safetensors")
+        list(bring(tmp_path / "w.safetensors", "wav2vec2", made, host, tmp_path / "fresh"))
+        return tmp_path / "fresh"
+
+    return make
+
+
+BACK = [  # format, options, the network, what stays behind
+    ("hf", {}, ["networks.encoder.positions=8"], ("quantizer", "project_")),
+    ("hf", {"whole": True}, LAYER, ("nothing",)),
+    ("torchaudio", {}, LAYER, ("quantizer", "project_", "wav2vec2.masked_spec_embed")),
+]
+
+
+@pytest.mark.parametrize(("form", "options", "network", "behind"), BACK, ids=["hf", "hf-whole", "torchaudio"])
+def test_a_run_comes_back_equal(form, options, network, behind, fresh, host, tmp_path):
+    why = works(form)
+    if why:
+        pytest.skip(why)
+    run, format_ = fresh(*network), Wav2Vec2Weights()
+    made = export(run, host, Wanted(form, tmp_path / "out", options))
+    assert {one.name for one in made.differences} == ({"predicted", "codes"} if options else {"features"})
+    assert max(one.relative for one in made.differences) < 1e-9
+    again = load_model(run, host)
+    before = {name: value.clone() for name, value in format_.write(again).items()}
+    for part in again.parameters():
+        part.data.zero_()
+    lines = list(format_.load(again, format_.read(tmp_path / "out" / "model.safetensors")))
+    missing = {line.removeprefix("missing: ") for line in lines}
+    assert missing == {name for name in before if name.startswith(behind)}
+    after = format_.write(again)
+    assert all(torch.equal(before[name], after[name]) for name in before if name not in missing)
+
+
+def test_what_a_form_cannot_hold_is_said(fresh, host, tmp_path):
+    run = fresh("networks.encoder.eps=1e-6")
+    with pytest.raises(ExportError, match=r"eps 1e-5, this network's 1e-06"):
+        export(run, host, Wanted("torchaudio", tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_written_files_say_what_the_network_is(fresh, host, tmp_path):
+    run, out = fresh(*LAYER), tmp_path / "out"
+    out.mkdir()
+    HfSpeechExporter(whole=True).write(load_model(run, host), load_resolved(run, host).recipe, out)
+    config = json.loads((out / "config.json").read_text())
+    assert config["conv_kernel"] == [10, 3, 2] and config["do_stable_layer_norm"] and config["conv_bias"]
+    assert (config["num_codevectors_per_group"], config["contrastive_logits_temperature"]) == (6, 0.1)
+    assert json.loads((out / "preprocessor_config.json").read_text())["sampling_rate"] == 16_000
