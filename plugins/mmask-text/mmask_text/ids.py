@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mmask.api import Batch, Layout, PlanError, RecipeError, Tokens
+from mmask_text.vocabulary import DEFAULT, open_vocabulary, vocabulary_assets
 
 
 class IdTokenizer:
@@ -20,10 +21,8 @@ class IdTokenizer:
     ``<field>.type`` (B, N), the segment of a pair, becomes the group ``type``, which encoders embed.
     """
 
-    def __init__(self, *, vocabulary: Any = "english-8k", size: int | None = None, field: str = "text") -> None:
+    def __init__(self, *, vocabulary: Any = DEFAULT, size: int | None = None, field: str = "text") -> None:
         if isinstance(vocabulary, str):
-            from mmask_text.vocabulary import open_vocabulary
-
             vocabulary = open_vocabulary(vocabulary)
         self.vocabulary, self.field = vocabulary, field
         self.size = int(vocabulary.size if size is None else size)
@@ -32,6 +31,8 @@ class IdTokenizer:
         self.pad_id: int | None = vocabulary.pad_id
         self.mask_id: int = vocabulary.mask_id
         self._special = torch.tensor(sorted(vocabulary.special_ids), dtype=torch.int64, device="cpu")
+
+    assets = staticmethod(vocabulary_assets)
 
     def layout(self, batch: Batch) -> Layout:
         """(B, N) places; special and padded ones are known, and the groups ``word`` and ``type`` where given."""
@@ -67,6 +68,11 @@ class IdTokenizer:
             raise PlanError(
                 f"field '{self.field}' is {tuple(ids.shape)} {ids.dtype}; ids are (B, N) int64",
                 hint="decode it with the text decoder",
+            )
+        if ids.device.type == "cpu" and ids.numel() and int(ids.max()) >= self.size:
+            raise PlanError(
+                f"field '{self.field}' has the id {int(ids.max())}; the tokenizer's vocabulary ends at {self.size - 1}",
+                hint="name the same vocabulary for the decoder and for the tokenizer",
             )
         return ids
 
