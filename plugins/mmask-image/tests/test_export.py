@@ -26,6 +26,7 @@ from mmask_image.cae_weights import CaeWeights
 from mmask_image.export.dense import dense_of
 from mmask_image.export.pictures import encode
 from mmask_image.recipes.mae import mae, mae_vit_b
+from mmask_image.replace_weights import SimmimWeights
 from mmask_image.spark.weights import SparkWeights
 from mmask_image.weights import MaeWeights
 
@@ -261,3 +262,17 @@ def test_an_official_cae_becomes_a_run_whose_encoder_timm_loads(host, tmp_path):
     run = fresh(tmp_path, host, recipe="cae-vit-tiny", form=CaeWeights, tiny=(), networks__encoder__depth="2")
     made = export(run, host, Wanted("timm", tmp_path / "out"))
     assert made.differences[0].shape[2] == 192 and made.differences[0].relative < 1e-9
+
+
+@pytest.mark.parametrize("form", ["timm", "onnx"])
+def test_a_swin_leaves_its_mask_token_behind_and_comes_back_from_timm(form, host, tmp_path):
+    changes = {
+        "networks__encoder__depths": "[1, 1]", "networks__encoder__heads": "[1, 2]", "networks__encoder__width": "8",
+        "tokenize__image__size": "8", "tokenize__image__image_size": "32", "data__decode__image__size": "32",
+    }
+    run = fresh(tmp_path, host, recipe="simmim-swin-t", form=SimmimWeights, tiny=(), **changes)
+    made = export(run, host, Wanted(form, tmp_path / "out"))
+    assert made.differences[0].shape == (4, 4, 4, 16)  # timm's Swin keeps channels last
+    assert made.differences[0].relative < (1e-5 if form == "onnx" else 1e-9)
+    if form == "timm":
+        assert "mask_token" not in load_file(tmp_path / "out" / "model.safetensors")
