@@ -207,6 +207,7 @@ class Bench:
             rates = dict(zip(keys, _all(pool, self.tune, keys), strict=True))
             _all(pool, lambda pair: self.one(pair[0], pair[1], rates[pair[0]]),
                  [(key, seed) for seed in seeds for key in keys])
+        self._pool.shutdown()
         (self.out / "rates.json").write_text(json.dumps(rates, indent=1))
         return rates
 
