@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mmask.testing.kit import check_plugin, check_recipe
     from mmask.testing.laws import MaskerLaws
+    from mmask.testing.recipes import check_course, check_denominators, check_size
     from mmask.testing.runs import (
         build,
         component,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 _TABLE = {
     "mmask.testing.laws": ("MaskerLaws",),
     "mmask.testing.kit": ("check_plugin", "check_recipe"),
+    "mmask.testing.recipes": ("check_course", "check_denominators", "check_size"),
     "mmask.testing.runs": (
         "build", "component", "export_run", "import_run", "mmask", "outputs_of", "recipe", "subject",
         "without_packages",
@@ -44,8 +46,9 @@ _TABLE = {
 _HOME = {name: module for module, names in _TABLE.items() for name in names}
 
 __all__ = [
-    "MaskerLaws", "build", "check_plugin", "check_recipe", "component", "export_run", "import_run", "mmask",
-    "outputs_of", "recipe", "subject", "tiny_shards", "without_packages",
+    "MaskerLaws", "build", "check_course", "check_denominators", "check_plugin", "check_recipe", "check_size",
+    "component", "export_run", "import_run", "mmask", "outputs_of", "recipe", "subject", "tiny_shards",
+    "without_packages",
 ]
 
 
