@@ -6,9 +6,9 @@
 Every arm sees the same ``--pictures`` of Fashion-MNIST at 32 px, without labels, under one rule of tuning: three
 peak learning rates a factor of three apart, each for a quarter of the pictures with seed 0, and the one whose linear
 probe on a held-out fifth of the *training* shards is best is used for all seeds. The discrete tokenizer of CAE is
-`vq-tiny`, trained on as many of the same pictures, and counted. Then, for each seed:
+`vq-tiny`, trained once on as many of the same pictures, and counted. Then, for each seed:
 
-- ``linear``: a linear probe with 1,000 and with 4,000 labels of Fashion-MNIST;
+- ``linear``: a linear probe with 1,000 and with 3,000 labels of Fashion-MNIST;
 - ``emoji``: a linear probe on the groups of the image plugin's emoji, in grey at 32 px, which no arm saw before;
 - ``finetune``: the whole network with 1,000 labels.
 
@@ -52,7 +52,7 @@ SIZE = [
 GREY = ["tokenize.image.mean=[0.286]", "tokenize.image.std=[0.353]"]  # of Fashion-MNIST
 UNIT = ["tokenize.image.mean=[0.0]", "tokenize.image.std=[1.0]"]  # what `vq-tiny` reconstructs
 PATCHES = ["tokenize.image.size=4"]  # 8 x 8 = 64 places
-VIT = [*PATCHES, "networks.encoder.width=128", "networks.encoder.depth=4", "networks.encoder.heads=4"]
+VIT = [*PATCHES, "networks.encoder.width=96", "networks.encoder.depth=4", "networks.encoder.heads=3"]
 PLAIN = ["objectives.pixels.target.normalise=false"]  # as SimMIM; see the page
 CONV = [*PLAIN, "tokenize.image.size=8", "objectives.pixels.head.width=32", "schedule.warmup_lr=0", "schedule.min_lr=0"]
 
@@ -76,8 +76,8 @@ ARMS = {
     "simmim": Arm("SimMIM", "simmim-vit-tiny", [*VIT, "schedule.warmup_lr=0", "schedule.min_lr=0"]),
     "cae": Arm("CAE, codes of `vq-tiny`", "cae-vit-tiny", [
         *VIT, "data.decode.image.second=32", "mask.count=32", "mask.min_area=4", "schedule.min_lr=0",
-        "networks.regressor.width=128", "networks.regressor.depth=1", "networks.regressor.heads=4",
-        "objectives.ids.head.depth=1", "objectives.ids.head.heads=4",
+        "networks.regressor.width=96", "networks.regressor.depth=1", "networks.regressor.heads=3",
+        "objectives.ids.head.depth=1", "objectives.ids.head.heads=3",
         "networks.tokenizer.use=vq", "networks.tokenizer.in_chans=1",
     ], needs="vq"),
     "spark": Arm("SparK, ResNet", "spark-resnet-tiny", CONV, lr=6e-3),
@@ -147,17 +147,17 @@ class Bench:
         )
         return folder
 
-    def tokenizer(self, arm: Arm, seed: int) -> list[str]:
-        """Settings that name the tokenizer of an arm's seed, which is trained on first use."""
+    def tokenizer(self, arm: Arm) -> list[str]:
+        """Settings that name the tokenizer of an arm, which is trained once, on first use."""
         if not arm.needs:
             return []
-        folder = self.train(VQ, f"vq-{seed}", seed, VQ.lr, self.steps)
+        folder = self.train(VQ, "vq-0", 0, VQ.lr, self.steps)
         return [f"networks.tokenizer.weights={folder}"]
 
     def tune(self, key: str) -> float:
         """The learning rate of an arm, by held-out training shards."""
         arm, scores = ARMS[key], {}
-        steps, more = max(1, int(self.steps * TUNING_SHARE)), self.tokenizer(arm, 0)
+        steps, more = max(1, int(self.steps * TUNING_SHARE)), self.tokenizer(arm)
         for lr in (arm.lr / STEP, arm.lr, arm.lr * STEP):
             name = f"tune-{key}-{lr:.2g}"
             folder = self.train(arm, name, 0, lr, steps, more)
@@ -192,7 +192,7 @@ class Bench:
     def one(self, key: str, seed: int, lr: float) -> None:
         """An arm's seed, and the floors that belong to it."""
         arm = ARMS[key]
-        folder = self.train(arm, f"{key}-{seed}", seed, lr, self.steps, self.tokenizer(arm, seed))
+        folder = self.train(arm, f"{key}-{seed}", seed, lr, self.steps, self.tokenizer(arm))
         self.evaluate(key, seed, folder)
         if key in FLOORS:
             self.evaluate(f"{RANDOM}-{key}", seed, folder, "--init", "random")
@@ -203,7 +203,7 @@ class Bench:
         """Everything -> the learning rate of each arm."""
         keys, seeds = self.given.arms, range(self.given.seeds)
         with ThreadPoolExecutor(1 if self.given.dry else self.given.jobs) as pool:
-            _all(pool, lambda seed: self.tokenizer(ARMS["cae"], seed), seeds if "cae" in keys else ())
+            _all(pool, self.tokenizer, [ARMS["cae"]] if "cae" in keys else ())
             rates = dict(zip(keys, _all(pool, self.tune, keys), strict=True))
             _all(pool, lambda pair: self.one(pair[0], pair[1], rates[pair[0]]),
                  [(key, seed) for seed in seeds for key in keys])
@@ -230,11 +230,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/image"))
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--pictures", type=int, default=38_400, help="seen by each arm in pretraining")
+    parser.add_argument("--pictures", type=int, default=25_600, help="seen by each arm in pretraining")
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--few", default="1000", help="labels of the few-label columns")
-    parser.add_argument("--limit", type=int, default=4000, help="samples of each labelled set")
-    parser.add_argument("--epochs", type=int, default=12, help="of fine-tuning")
+    parser.add_argument("--limit", type=int, default=3000, help="samples of each labelled set")
+    parser.add_argument("--epochs", type=int, default=8, help="of fine-tuning")
     parser.add_argument("--jobs", type=int, default=1, help="processes side by side, one thread each")
     parser.add_argument("--doc", type=Path, help="a page whose table between the two marks is replaced")
     parser.add_argument("--dry", action="store_true", help="print the commands")

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmask.api import CheckpointError, RecipeError
+from mmask_image.reading import read_safetensors
 from mmask_image.vq import unit
-from mmask_image.vq_weights import read_safetensors
 
 GROUPS = 4
 STRIDE = 8

@@ -72,8 +72,10 @@ class SwinEncoder(SwinTransformer):
 
     def dense(self) -> Dense:
         """The same network, without the mask token, as timm makes it; what exporters start from."""
-        embed, blocks = self.patch_embed, [stage.blocks for stage in self.layers]
-        first: Any = blocks[0][0]  # by the names that timm has there
+        embed: Any = self.patch_embed  # by the names that timm has there
+        stages: Any = self.layers
+        blocks = [list(stage.blocks) for stage in stages]
+        first = blocks[0][0]
         args = {
             "img_size": list(embed.img_size), "patch_size": embed.patch_size[0], "in_chans": self.in_chans,
             "embed_dim": int(self.embed_dim), "depths": [len(stage) for stage in blocks],
