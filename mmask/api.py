@@ -15,8 +15,8 @@ from mmask.plugin.spec import hookimpl
 if TYPE_CHECKING:
     from mmask.data.source import open_source  # noqa: F401
     from mmask.errors import *  # noqa: F403
-    from mmask.export.copying import copy_parts  # noqa: F401
-    from mmask.export.reading import read_tensors  # noqa: F401
+    from mmask.export.copying import copy_halves, copy_parts  # noqa: F401
+    from mmask.export.reading import read_safetensors, read_tensors  # noqa: F401
     from mmask.heads.decoder import TransformerDecoder  # noqa: F401
     from mmask.heads.linear import LinearHead, StatesHead  # noqa: F401
     from mmask.heads.pooled import PooledHead  # noqa: F401
@@ -70,8 +70,8 @@ _TABLE = {
     "mmask.layers.places": ("rows_at", "states_at"),
     "mmask.layers.block": ("key_bias", "run_block"),
     "mmask.layers.linear": ("linear", "product"),
-    "mmask.export.copying": ("copy_parts",),
-    "mmask.export.reading": ("read_tensors",),
+    "mmask.export.copying": ("copy_halves", "copy_parts"),
+    "mmask.export.reading": ("read_safetensors", "read_tensors"),
     "mmask.layers.attention": ("Rule", "attend"),
     "mmask.layers.distance": ("alibi_slopes", "rotary_tables"),
     "mmask.layers.segments": ("Segments",),

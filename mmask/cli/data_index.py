@@ -26,13 +26,22 @@ def command(urls: Sequence[str], jobs: int, columns: Sequence[str], force: bool)
     """
     from mmask.data.columns import Column
     from mmask.data.sidecar import build_index
-    from mmask.errors import DataError
+    from mmask.errors import DataError, did_you_mean
 
     def tell(one: Built) -> None:
         click.echo(f"{one.state:6s}  {one.url}  {one.reason or f'{one.samples:,} samples'}")
 
-    done = build_index(urls, jobs, [Column.parse(text) for text in columns], force=force, progress=tell)
+    wanted = [Column.parse(text) for text in columns]
+    done = build_index(urls, jobs, wanted, force=force, progress=tell)
     failed = [one for one in done if one.state == "failed"]
     click.echo(f"{len(done) - len(failed)} of {len(done)} shards indexed, {sum(o.samples for o in done):,} samples")
+    parts = sorted({part for one in done for part in one.fields})
+    empty = [column for column in wanted if column.field not in parts and parts]
+    if empty:
+        name, part = empty[0].name, empty[0].field
+        raise DataError(
+            f"no shard has the part '{part}', so the column '{name}' holds nothing{did_you_mean(part, parts)}",
+            hint=f"the parts are {', '.join(parts)}; index again with another --column",
+        )
     if failed:
         raise DataError(f"{len(failed)} shards could not be indexed", hint=f"the first: {failed[0].reason}")

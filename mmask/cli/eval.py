@@ -55,6 +55,8 @@ def shared(function: Callable[..., Any]) -> Callable[..., Any]:
                      help="Labels used: 100, 10%, 5/class or all; again for another row."),
         click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True,
                      help="Repetitions; two or more give a 95% interval."),
+        click.option("--first-seed", "first", type=click.IntRange(min=0), default=0, show_default=True,
+                     help="Seed of the first repetition; pair it with the pretraining's seed.", metavar="S"),
         click.option("--pool", type=click.Choice(["auto", "mean", "cls"]), default="auto", show_default=True,
                      help="The network's own pooling, the mean of the places, or the first token."),
         click.option("--batch-size", "batch", type=click.IntRange(min=1), default=64, show_default=True,
@@ -151,7 +153,8 @@ def _request(task: str, given: dict[str, Any]) -> tuple[Path | None, Request]:
         options[path[0]] = value
     reading = Reading(given["batch"], given["workers"], given["device"], given["limit"], not given["no_cache"])
     few = tuple(Few.parse(text) for text in given["labels"])
-    return given["out"], Request(task, options, given["data"], given["val"], few, given["seeds"], reading)
+    seeds = given["seeds"], given["first"]
+    return given["out"], Request(task, options, given["data"], given["val"], few, *seeds, reading)
 
 
 def _results(session: Session, arms: Sequence[Arm], request: Request) -> list[Result]:

@@ -26,13 +26,15 @@ _PROBE = 256 << 10  # bytes read to estimate how long indexing a remote shard wo
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """What happened to one shard: ``built``, ``fresh`` (nothing to do) or ``failed`` with the reason."""
+    """What happened to one shard: ``built``, ``fresh`` (nothing to do) or ``failed`` with the reason. fields: its
+    parts."""
 
     url: str
     state: str
     samples: int = 0
     sidecar: str = ""
     reason: str = ""
+    fields: tuple[str, ...] = ()
 
 
 def cache_folder() -> Path:
@@ -118,9 +120,9 @@ def _build_one(work: tuple[str, tuple[Column, ...], bool]) -> Built:
         store = open_store(url)
         index = None if force else find_index(url, columns, store)
         if index is not None:
-            return Built(url, "fresh", len(index))
+            return Built(url, "fresh", len(index), fields=index.fields)
         index, path = _build(url, store, columns)
-        return Built(url, "built", len(index), path)
+        return Built(url, "built", len(index), path, fields=index.fields)
     except (DataError, OSError) as error:
         return Built(url, "failed", reason=str(error))
 

@@ -27,7 +27,7 @@ class Request:
 
     task: an evaluator by name. options: its own. data, val: labelled URLs to fit and to test on; without ``data``
     those of the run, without ``val`` a fifth of ``data`` is held out by sample id. labels: how many may be used;
-    several make a result each. seeds: how many times, with seed 0, 1, ...
+    several make a result each. seeds: how many times, with seed ``first``, ``first`` + 1, ...
     """
 
     task: str
@@ -36,6 +36,7 @@ class Request:
     val: tuple[str, ...] = ()
     labels: tuple[Few, ...] = (Few(),)
     seeds: int = 1
+    first: int = 0
     reading: Reading = field(default_factory=Reading)
 
 
@@ -52,7 +53,7 @@ def evaluate(
     results = []
     for few in request.labels:
         tried = []
-        for number in range(request.seeds):
+        for number in range(request.first, request.first + request.seeds):
             seed = fold(number, "evaluate") >> 1
             chosen = few.draw(fit, seed)
             one = measure(judge(chosen, test, seed=seed), chosen, test, number)

@@ -22,7 +22,7 @@ def read_tensors(path: Path, *, inner: tuple[str, ...], ignore: tuple[str, ...] 
     """
     if not path.is_file():
         raise CheckpointError(f"no checkpoint at {path}")
-    found = _safetensors(path) if path.suffix == ".safetensors" else _pickled(path)
+    found: Any = read_safetensors(path) if path.suffix == ".safetensors" else _pickled(path)
     for key in inner:
         if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
             found = found[key]
@@ -47,7 +47,8 @@ def _pickled(path: Path) -> Any:
         ) from error
 
 
-def _safetensors(path: Path) -> Any:
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """Name -> tensor on the host. Raises CheckpointError for another kind of file."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 

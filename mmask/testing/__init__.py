@@ -18,16 +18,38 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mmask.testing.kit import check_plugin, check_recipe
     from mmask.testing.laws import MaskerLaws
+    from mmask.testing.recipes import check_course, check_denominators, check_size
+    from mmask.testing.runs import (
+        build,
+        component,
+        export_run,
+        import_run,
+        mmask,
+        outputs_of,
+        recipe,
+        subject,
+        without_packages,
+    )
     from mmask.testing.shards import tiny_shards
 
-_HOME = {
-    "MaskerLaws": "mmask.testing.laws",
-    "check_plugin": "mmask.testing.kit",
-    "check_recipe": "mmask.testing.kit",
-    "tiny_shards": "mmask.testing.shards",
+_TABLE = {
+    "mmask.testing.laws": ("MaskerLaws",),
+    "mmask.testing.kit": ("check_plugin", "check_recipe"),
+    "mmask.testing.recipes": ("check_course", "check_denominators", "check_size"),
+    "mmask.testing.runs": (
+        "build", "component", "export_run", "import_run", "mmask", "outputs_of", "recipe", "subject",
+        "without_packages",
+    ),
+    "mmask.testing.shards": ("tiny_shards",),
 }
 
-__all__ = ["MaskerLaws", "check_plugin", "check_recipe", "tiny_shards"]
+_HOME = {name: module for module, names in _TABLE.items() for name in names}
+
+__all__ = [
+    "MaskerLaws", "build", "check_course", "check_denominators", "check_plugin", "check_recipe", "check_size",
+    "component", "export_run", "import_run", "mmask", "outputs_of", "recipe", "subject", "tiny_shards",
+    "without_packages",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -81,6 +81,7 @@ def check_recipe(name: str, *, host: Host | None = None) -> Any:
     """A recipe resolves, has its own name and builds at full size on the ``meta`` device. -> the model."""
     import torch
 
+    from mmask.recipe.load import from_plugin
     from mmask.recipe.resolve import resolve
     from mmask.train.build import build_model
 
@@ -88,7 +89,7 @@ def check_recipe(name: str, *, host: Host | None = None) -> Any:
     made = resolve(host, recipe=name, profile="none")
     bare = name.rpartition("/")[2]
     assert made.recipe.name == bare, f"recipe '{bare}' calls itself '{made.recipe.name}'"
-    if "demo" in made.recipe.profiles:
+    if "demo" in from_plugin(host, name)[0].profiles:  # a resolved recipe has applied its profile, and lists none
         resolve(host, recipe=name, profile="demo")
     with torch.device("meta"):
         model = build_model(made.recipe, host)

@@ -123,7 +123,8 @@ def writing(folder: Path) -> Iterator[None]:
 
 
 def cut_ledger(path: Path, position: int) -> None:
-    """Drop what a ledger says about global positions from ``position`` on: they are read again."""
+    """Drop what a ledger says about global positions from ``position`` on: they are read again. What it says of
+    held-out samples (epoch -1) stays: their positions are others."""
     if not path.exists():
         return
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -136,7 +137,8 @@ def cut_ledger(path: Path, position: int) -> None:
 
 def _ledger_position(line: str) -> float:
     try:
-        return float(json.loads(line).get("position", -1))
+        told = json.loads(line)
+        return -1.0 if told.get("epoch", 0) < 0 else float(told.get("position", -1))
     except (ValueError, TypeError, AttributeError):
         return math.inf  # half a line that a killed run left
 

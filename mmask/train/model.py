@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from mmask.errors import PlanError, RecipeError, did_you_mean
+from mmask.errors import DataError, PlanError, RecipeError, did_you_mean
 from mmask.keyed import Keys
 from mmask.mask.action import Mixture
 from mmask.protocols import Corruption, Masker, Objective, Scene, ScoredMasker, Tokenizer
@@ -138,7 +138,9 @@ class MaskedModel(nn.Module):
         return self.network(self.exports)
 
     def layouts(self, batch: Batch) -> dict[str, Layout]:
-        """Stream -> layout, from shapes alone."""
+        """Stream -> layout, from shapes alone. Raises DataError for a batch without samples."""
+        if not len(batch):
+            raise DataError("the batch has no samples", hint="a model needs at least one")
         return {name: tokenizer.layout(batch) for name, tokenizer in self.tokenizers.items()}
 
     def draw(self, batch: Batch, *, step: int = 0) -> BatchPlans:

@@ -72,13 +72,28 @@ def layer_shares(model: nn.Module, decay: float) -> dict[str, float]:
     return shares
 
 
-def make_optimizer(model: nn.Module, section: OptimSection, lr: float) -> torch.optim.Optimizer:
-    """AdamW (fused where the device has it), or any optimizer of timm's factory by name."""
-    groups = param_groups(model, section)
-    names = [name for group in groups for name in group.pop("names")]
+def check_optimizer(section: OptimSection) -> None:
+    """Raise RecipeError for an optimizer that does not exist: what a run asks before it begins anything."""
     if section.name == "adamw":
         if section.options:
             raise RecipeError(f"optim.options {section.options} are for optimizers of timm, not for 'adamw'")
+        return
+    from timm.optim import list_optimizers
+
+    known = [str(name) for name in list_optimizers()]
+    if section.name.split("_")[-1] not in known:
+        raise RecipeError(
+            f"optim.name '{section.name}' is unknown{did_you_mean(section.name, ['adamw', *known])}",
+            hint=f"timm has {', '.join(known)}",
+        )
+
+
+def make_optimizer(model: nn.Module, section: OptimSection, lr: float) -> torch.optim.Optimizer:
+    """AdamW (fused where the device has it), or any optimizer of timm's factory by name."""
+    check_optimizer(section)
+    groups = param_groups(model, section)
+    names = [name for group in groups for name in group.pop("names")]
+    if section.name == "adamw":
         made: torch.optim.Optimizer = torch.optim.AdamW(
             groups, lr=lr, betas=section.betas, eps=section.eps, weight_decay=0.0, fused=_fused(groups),
         )
@@ -94,14 +109,8 @@ def _fused(groups: list[dict[str, Any]]) -> bool:
 
 
 def _of_timm(section: OptimSection, groups: list[dict[str, Any]], lr: float) -> torch.optim.Optimizer:
-    from timm.optim import create_optimizer_v2, list_optimizers
+    from timm.optim import create_optimizer_v2
 
-    known = [str(name) for name in list_optimizers()]
-    if section.name.split("_")[-1] not in known:
-        raise RecipeError(
-            f"optim.name '{section.name}' is unknown{did_you_mean(section.name, known)}",
-            hint=f"timm has {', '.join(known)}",
-        )
     try:
         return create_optimizer_v2(
             groups, opt=section.name, lr=lr, weight_decay=0.0, betas=section.betas, eps=section.eps,

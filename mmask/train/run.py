@@ -28,7 +28,7 @@ from mmask.train.keeper import Keeper
 from mmask.train.logbook import Logbook
 from mmask.train.loop import DONE, Loop
 from mmask.train.model import MaskedModel
-from mmask.train.optim import make_optimizer
+from mmask.train.optim import check_optimizer, make_optimizer
 from mmask.train.precision import Precision, pick_device
 from mmask.train.probe import Probe
 from mmask.train.ranks import Ranks
@@ -45,6 +45,7 @@ from mmask.types import Batch
 def train(job: Job) -> Result:
     """Run or continue a run. Every rank calls it."""
     recipe = job.resolved.recipe
+    check_optimizer(recipe.optim)  # before a folder is made, or a line said
     ranks, outcome = Ranks.start(recipe.train.device), "failed"
     with ExitStack() as stack:
         stack.callback(ranks.close)

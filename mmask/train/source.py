@@ -56,18 +56,18 @@ class StreamReader:
         """This rank's share of the held-out samples, spread evenly over them, in evaluation form."""
         rows = min(VAL_BATCH, self.section.batch_size // self.ranks.world)
         rows = -(-rows // self.group) * self.group
-        return self._kept(self.held_out, rows * self.ranks.world, self.ranks)
+        return self._kept(self.held_out, rows * self.ranks.world, self.ranks, self.ledger)
 
     def sight(self, count: int) -> Batch | None:
         """A few held-out samples, or training samples where nothing is held out."""
         return next(self._kept(count, count, Ranks()), None)
 
-    def _kept(self, limit: int, batch: int, ranks: Ranks) -> Iterator[Batch]:
+    def _kept(self, limit: int, batch: int, ranks: Ranks, ledger: Path | None = None) -> Iterator[Batch]:
         stream = self.kept or self.stream
         whole = batch % (self.group * ranks.world) == 0  # a look at one sample breaks no group that is scored
         loader = self._loader(
             stream, batch_size=batch, rank=ranks.rank, world=ranks.world, workers=0, evaluate=True, limit=limit,
-            group=self.group if whole else 1, fault_budget=self.section.fault_budget, ledger=None,
+            group=self.group if whole else 1, fault_budget=self.section.fault_budget, ledger=ledger,
         )
         try:
             yield from loader

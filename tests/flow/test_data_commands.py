@@ -160,3 +160,15 @@ def test_sizes_and_options_are_read() -> None:
             shard_size_of(bad)
     with pytest.raises(UsageError, match="has no value"):
         packer_options(["--resize"])
+
+
+def test_a_column_of_a_part_that_no_shard_has_is_said(tmp_path: Path) -> None:
+    from mmask.testing import tiny_shards
+
+    url = tiny_shards(tmp_path, parts=lambda number: {"cls": number % 3})
+    done = mmask("data", "index", url, "--column", "label=clas")
+    assert done.exit_code != 0
+    said = str(done.exception)
+    assert "no shard has the part 'clas', so the column 'label' holds nothing" in said
+    assert "did you mean 'cls'" in said
+    assert mmask("data", "index", url, "--column", "label=cls").exit_code == 0

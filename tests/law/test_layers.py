@@ -49,6 +49,46 @@ def test_a_planted_import_is_found(tmp_path, place, line):
     assert "2 kept, 1 broken" in done.stdout
 
 
+def foreign(tests):
+    """(file, module) of every import of mmask in a plugin's tests that is not public."""
+    import ast
+
+    found = []
+    for path in sorted(tests.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            modules = []
+            if isinstance(node, ast.Import):
+                modules = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                modules = [node.module]
+                if node.module == "mmask":  # ``from mmask import export`` reaches a module, ``load_run`` a function
+                    names = [alias.name for alias in node.names]
+                    core = ROOT / "mmask"
+                    modules = [f"mmask.{n}" for n in names if (core / n).is_dir() or (core / f"{n}.py").is_file()]
+            parts = [module.split(".") for module in modules]
+            found += [
+                (path.name, ".".join(part)) for part in parts
+                if part[0] == "mmask" and len(part) > 1 and part[1] not in ("api", "testing")
+            ]
+    return found
+
+
+@pytest.mark.parametrize("plugin", sorted(path.parent.name for path in ROOT.glob("plugins/*/tests")))
+def test_plugins_are_tested_through_the_public_door(plugin):
+    """What a plugin's tests need of mmask is in mmask.api, in mmask.testing or in ``mmask`` itself."""
+    assert foreign(ROOT / "plugins" / plugin / "tests") == []
+
+
+@pytest.mark.parametrize(("line", "module"), [
+    ("from mmask.train.build import build_model", "mmask.train.build"), ("import mmask.cli.main", "mmask.cli.main"),
+    ("def test():\n    from mmask import export", "mmask.export"),
+])
+def test_a_planted_import_in_a_plugins_tests_is_found(tmp_path, line, module):
+    fine = "import mmask\nfrom mmask.api import Batch\nfrom mmask import load_run\n"
+    (tmp_path / "test_a.py").write_text(f"{fine}{line}\n")
+    assert foreign(tmp_path) == [("test_a.py", module)]
+
+
 def test_the_core_names_no_modality():
     """Words of one modality do not name things in the core: they belong to plugins."""
     import ast

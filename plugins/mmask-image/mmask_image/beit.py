@@ -98,7 +98,7 @@ class BeitEncoder(Beit):
             "use_shared_rel_pos_bias": self.pos_embed is None, "global_pool": "token",
         }
         weights = {name: value for name, value in self.state_dict().items() if name != "mask_token"}
-        return Dense("timm", "beit_base_patch16_224", args, weights, self, self.forward_features)
+        return Dense("timm", "beit_base_patch16_224", args, weights, self, self.forward_features, fixed=True)
 
     def embed(self, values: Tensor) -> Tensor:
         """The patch convolution of some patches, as one matrix product. (B, K, p·p·C) -> (B, K, width)."""

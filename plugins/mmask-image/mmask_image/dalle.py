@@ -11,9 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmask.api import CheckpointError, RecipeError
+from mmask.api import CheckpointError, RecipeError, read_safetensors
 from mmask_image.vq import unit
-from mmask_image.vq_weights import read_safetensors
 
 GROUPS = 4
 STRIDE = 8

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from mmask.api import Keys, RecipeError, Sample, SampleError
 from mmask_image.augment import NUMBERS, Box, cover, random_box
+from mmask_image.jitter import NUMBERS as JITTERS
+from mmask_image.jitter import draw, jitter, strengths
 from mmask_image.picture import check_size, read_picture
 from mmask_image.resize import MODES, resize
 
@@ -28,11 +30,13 @@ class ImageDecoder:
     (H, W, C) or (H, W). scale, ratio: the random resized crop's share of the area and width:height. flip:
     probability of a horizontal flip; True means one half. centre: for evaluation (no keys), the share of the
     covering resize that the centre crop keeps. interpolation: ``bicubic`` or ``bilinear``, both antialiased.
+    jitter: colour jitter of the whole picture before the crop, as torchvision's ColorJitter: one strength for
+    brightness, contrast and saturation, or up to four with hue; 0 for none.
     extensions: the parts of a sample to look for, in this order; a part ``left.jpg`` is asked for by that name.
     max_pixels: larger pictures are refused before they are decoded. orient: apply the EXIF orientation.
 
-    With keys also ``augment.image``: (top, left, height, width, flipped) of the crop. Defaults follow MAE (He et
-    al. 2022, A.1) in the scale of the crop. Raises SampleError.
+    With keys also ``augment.image``, (top, left, height, width, flipped) of the crop, and ``augment.jitter``.
+    Defaults follow MAE (He et al. 2022, A.1) in the scale of the crop. Raises SampleError.
     """
 
     def __init__(
@@ -40,12 +44,13 @@ class ImageDecoder:
         scale: Sequence[float] = (0.2, 1.0), ratio: Sequence[float] = (3 / 4, 4 / 3),
         flip: bool | float = 0.5, centre: float = 1.0, interpolation: str = "bicubic",
         extensions: Sequence[str] = EXTENSIONS, max_pixels: int = 1 << 26, orient: bool = True,
+        jitter: float | Sequence[float] = 0.0,
     ) -> None:
         self.size = _pair("size", (size, size) if isinstance(size, int) else size, 1)
         self.scale, self.ratio = _pair("scale", scale, 0.0), _pair("ratio", ratio, 0.0)
         self.channels, self.max_pixels, self.orient = channels, max_pixels, orient
         self.flip = (0.5 if flip else 0.0) if isinstance(flip, bool) else float(flip)
-        self.centre, self.interpolation = centre, interpolation
+        self.centre, self.interpolation, self.jitter = centre, interpolation, strengths(jitter)
         self.extensions = tuple(extension.lower().lstrip(".") for extension in extensions)
         if self.scale[1] > 1 or self.scale[0] > self.scale[1] or self.ratio[0] > self.ratio[1]:
             raise RecipeError(f"scale {self.scale} must rise within (0, 1] and ratio {self.ratio} must rise")
@@ -62,12 +67,21 @@ class ImageDecoder:
         if keys is None:
             return {"image": self.centred(picture)}
         numbers = keys.uniform("image.crop", NUMBERS)[0].tolist()
+        picture, told = self.recoloured(picture, keys)
         box = random_box((picture.shape[0], picture.shape[1]), self.scale, self.ratio, numbers)
         flipped = numbers[-1] < self.flip
         return {
             "image": self.cropped(picture, box, flipped),
             "augment.image": np.array([*box, flipped], np.int64),
+            **told,
         }
+
+    def recoloured(self, picture: Tensor, keys: Keys) -> tuple[Tensor, dict[str, Any]]:
+        """The picture after colour jitter, and what was drawn for it."""
+        if not any(self.jitter):
+            return picture, {}
+        factors, order = draw(self.jitter, keys.uniform("image.jitter", JITTERS)[0].tolist())
+        return jitter(picture, factors, order), {"augment.jitter": np.array([*factors, *order])}
 
     def read(self, sample: Sample) -> Tensor:
         """The whole picture, (H, W, channels), as stored."""

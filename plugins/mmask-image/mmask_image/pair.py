@@ -33,11 +33,11 @@ class PairDecoder(ImageDecoder):
         second_interpolation: str = "lanczos", channels: int = 3, scale: Sequence[float] = (0.08, 1.0),
         ratio: Sequence[float] = (3 / 4, 4 / 3), flip: bool | float = 0.5, centre: float = 1.0,
         interpolation: str = "bicubic", extensions: Sequence[str] = EXTENSIONS, max_pixels: int = 1 << 26,
-        orient: bool = True,
+        orient: bool = True, jitter: float | Sequence[float] = 0.0,
     ) -> None:
         super().__init__(
             size=size, channels=channels, scale=scale, ratio=ratio, flip=flip, centre=centre,
-            interpolation=interpolation, extensions=extensions, max_pixels=max_pixels, orient=orient,
+            interpolation=interpolation, extensions=extensions, max_pixels=max_pixels, orient=orient, jitter=jitter,
         )
         if second is None:
             second = (max(1, self.size[0] // 2), max(1, self.size[1] // 2))
@@ -57,6 +57,7 @@ class PairDecoder(ImageDecoder):
         if keys is None:
             return {"image": self.centred(picture), "second": self._second_centred(picture)}
         numbers = keys.uniform("image.crop", NUMBERS)[0].tolist()
+        picture, told = self.recoloured(picture, keys)
         box = random_box((picture.shape[0], picture.shape[1]), self.scale, self.ratio, numbers)
         flipped = numbers[-1] < self.flip
         crop = picture[box.top : box.top + box.height, box.left : box.left + box.width]
@@ -65,6 +66,7 @@ class PairDecoder(ImageDecoder):
             "image": self.cropped(picture, box, flipped),
             "second": small.flip(-1) if flipped else small,
             "augment.image": np.array([*box, flipped], np.int64),
+            **told,
         }
 
     def _second_centred(self, picture: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ class BeitWeights:
         return MaeWeights().read(path)
 
     def load(self, model: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[str]:
-        """Copy into a model, or into its encoder alone. As `mmask_image.copying.copy_parts`."""
+        """Copy into a model, or into its encoder alone. As `mmask.api.copy_parts`."""
         encoder, head = _parts(model)
         own = {name: value for name, value in _learnt(weights).items() if not name.startswith("lm_head.")}
         found = {"encoder": (encoder, own)}
@@ -56,7 +56,7 @@ class SimmimWeights:
         return MaeWeights().read(path)
 
     def load(self, model: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[str]:
-        """Copy into a model, or into its encoder alone. As `mmask_image.copying.copy_parts`."""
+        """Copy into a model, or into its encoder alone. As `mmask.api.copy_parts`."""
         encoder, head = _parts(model)
         own = _learnt(_renamed(weights, "encoder.", ""))
         if isinstance(encoder, SwinEncoder):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mmask.api import Encoded, PlanError, RecipeError, Tokens, View, unpatchify
 from mmask_image.beit_block import truncated
+from mmask_image.export.dense import Dense
 
 
 class SwinEncoder(SwinTransformer):
@@ -46,7 +47,7 @@ class SwinEncoder(SwinTransformer):
             mlp_ratio=mlp_ratio, drop_path_rate=drop_path,
         )
         self.grid, self.unit = tuple(tokenizer.grid), (stride, stride)
-        self.factor = stride // patch
+        self.factor, self.window = stride // patch, window
         self.mask_token = nn.Parameter(torch.empty(1, 1, 1, width)) if mask_token else None
         self.reset_parameters()
 
@@ -68,6 +69,29 @@ class SwinEncoder(SwinTransformer):
                     nn.init.zeros_(module.bias)
         if self.mask_token is not None:
             truncated(self.mask_token, 0.02)
+
+    def dense(self) -> Dense:
+        """The same network, without the mask token, as timm makes it; what exporters start from."""
+        embed: Any = self.patch_embed  # by the names that timm has there
+        stages: Any = self.layers
+        blocks = [list(stage.blocks) for stage in stages]
+        first = blocks[0][0]
+        args = {
+            "img_size": list(embed.img_size), "patch_size": embed.patch_size[0], "in_chans": self.in_chans,
+            "embed_dim": int(self.embed_dim), "depths": [len(stage) for stage in blocks],
+            "num_heads": [stage[0].attn.num_heads for stage in blocks], "window_size": self.window,
+            "mlp_ratio": first.mlp.fc1.out_features / self.embed_dim, "global_pool": "avg",
+        }
+        weights = {name: value for name, value in self.state_dict().items() if name != "mask_token"}
+        return Dense(
+            "timm", "swin_tiny_patch4_window7_224", args, weights, self, self.forward_features,
+            answer=self._laid_out, fixed=True,
+        )
+
+    def _laid_out(self, encoded: Encoded) -> Tensor:
+        """(B, h, w, width): states as timm's Swin has them, channels last."""
+        assert encoded.state is not None
+        return encoded.state.unflatten(1, self.grid)
 
     def embedded(self, tokens: Tokens) -> Tensor:
         """(B, h, w, width): embedded 4 px patches, or the mask token at all those of a replaced place."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from mmask.api import CheckpointError, did_you_mean
+from mmask.api import CheckpointError, did_you_mean, read_safetensors
 
 SHIPPED = {"emoji": "vq-emoji.safetensors"}
 
@@ -54,14 +54,3 @@ def locate(source: str) -> Path:
             f"no tokenizer at '{source}'{near}", hint=f"a .safetensors file, a run's folder, or {', '.join(SHIPPED)}"
         )
     return path
-
-
-def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """Name -> tensor on the host. Raises CheckpointError for another kind of file."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise CheckpointError(f"{path} is no safetensors file: {error}") from error

@@ -9,7 +9,7 @@ from typing import Any, Protocol, cast
 import torch
 from torch import Tensor, nn
 
-from mmask.api import CheckpointError, MaskedModel, TransformerDecoder, read_tensors, resize_positions
+from mmask.api import CheckpointError, MaskedModel, TransformerDecoder, copy_halves, read_tensors, resize_positions
 
 # Start of an official name -> start of ours, in the decoder. Names of the encoder are timm's and stay.
 _DECODER = {
@@ -49,17 +49,7 @@ class MaeWeights:
                 f"none of the {len(weights)} tensors has the name of one of this encoder's",
                 hint="is it a checkpoint of the reference MAE, or of a ViT in timm's names?",
             )
-        lines: list[str] = []
-        jobs = [_job(encoder, own, "encoder", lines)]
-        if decoder is not None and other:
-            jobs.append(_job(decoder, other, "decoder", lines))
-        elif decoder is not None:
-            lines.append("missing: the decoder (the checkpoint is of an encoder alone)")
-        elif other:
-            lines.append(f"unexpected: {len(other)} tensors of a decoder")
-        for module, ready in jobs:
-            module.load_state_dict(ready, strict=False)
-        yield from lines
+        yield from copy_halves((encoder, own), (decoder, other), fit=_resized)
 
     def write(self, model: nn.Module) -> dict[str, Tensor]:
         """The model's tensors under their official names."""
@@ -102,25 +92,12 @@ def _parts(model: nn.Module) -> tuple[nn.Module, TransformerDecoder | None]:
     return whole.encoder, heads[0] if heads else None
 
 
-def _job(
-    module: nn.Module, weights: dict[str, Tensor], what: str, lines: list[str]
-) -> tuple[nn.Module, dict[str, Tensor]]:
-    """What to copy into a module; adds to ``lines`` what does not match."""
-    wanted, ready = module.state_dict(), {}
-    for name, given in weights.items():
-        if name not in wanted:
-            lines.append(f"unexpected: {what} {name}")
-            continue
-        shape = wanted[name].shape
-        value = given
-        if given.shape != shape and name in _TABLES:
-            lines.append(f"resized: {what} {name} from {given.shape[1]} to {shape[1]} rows")
-            value = _table(cast(_Placed, module), given, shape)
-        if value.shape != shape:
-            raise CheckpointError(f"{what} {name} is {tuple(value.shape)}, the model has {tuple(shape)}")
-        ready[name] = value
-    lines.extend(f"missing: {what} {name}" for name in wanted if name not in weights)
-    return module, ready
+def _resized(module: nn.Module, name: str, given: Tensor, wanted: Tensor) -> tuple[Tensor, str]:
+    """Position tables of another grid are resized."""
+    if name not in _TABLES:
+        return given, ""
+    rows = f"from {given.shape[1]} to {wanted.shape[1]} rows"
+    return _table(cast(_Placed, module), given, wanted.shape), rows
 
 
 class _Placed(Protocol):
@@ -139,13 +116,3 @@ def _table(module: _Placed, table: Tensor, shape: torch.Size) -> Tensor:
             hint="only tables of square grids say what their grid was, and only the grid may change",
         )
     return resize_positions(table, (side, side), grid, prefix=prefix)
-
-
-def _safetensors(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise CheckpointError(f"{path} is no safetensors file: {error}") from error

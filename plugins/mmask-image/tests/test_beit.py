@@ -11,6 +11,7 @@ from timm.models.beit import Beit
 from torch import nn
 
 from mmask.api import Layout, MaskPlan, PlanError, RecipeError, Tokens, View
+from mmask.testing import component
 from mmask_image.beit import BeitEncoder
 from mmask_image.patch import PatchTokenizer
 
@@ -37,9 +38,8 @@ def view(batch: int = 3, replaced: torch.Tensor | None = None) -> View:
 
 
 def dropped(full: View, plan: MaskPlan) -> View:
-    from mmask.corrupt.drop import Drop
 
-    return View("v", {"image": Drop()(full, "image", plan)}, {"image": plan})
+    return View("v", {"image": component("corruption", "drop")(full, "image", plan)}, {"image": plan})
 
 
 def hidden(rows: list[list[int]]) -> torch.Tensor:

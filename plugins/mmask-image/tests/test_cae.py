@@ -20,7 +20,7 @@ from mmask.api import (
     RecipeError,
     use,
 )
-from mmask.mask.block import BlockMasker
+from mmask.testing import component
 from mmask_image.latent_decoder import LatentDecoder
 from mmask_image.recipes.cae import cae
 from mmask_image.regressor import LatentRegressor
@@ -67,7 +67,7 @@ def repaint(batch: Batch, plan: MaskPlan) -> Batch:
 def test_the_paper_hides_exactly_98_of_196_patches():
     options = cae("b", "", width=768, depth=12, heads=12).mask.options()
     keys = Keys(0, np.arange(1000, dtype=np.uint64), np.zeros(1000, np.int64))
-    plan = BlockMasker(**options).plan(Layout(1000, 196, grid=(14, 14)), keys)
+    plan = component("masker", "block", **options).plan(Layout(1000, 196, grid=(14, 14)), keys)
     assert set(plan.hidden.sum(1).tolist()) == {98}
 
 

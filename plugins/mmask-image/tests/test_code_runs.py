@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from mmask.cli.main import run as mmask
+from mmask.testing import mmask
 
 SMALL = [
     "data.decode.image.size=32", "tokenize.image.image_size=32", "data.batch_size=8", "train.val_samples=16",
@@ -37,7 +37,7 @@ KEPT = ("step", "loss", "lr", "grad_norm", "stamp", "val_loss", "ids", "align", 
 
 def train(name: str, out: Path, *more: str) -> list[dict[str, Any]]:
     flags = ["--steps", "6", "--save-every", "3", "--log-every", "1", "--workers", "0", "--device", "cpu"]
-    assert mmask(["train", "--recipe", name, "--out", str(out), *flags, *more, *SMALL, *RECIPES[name]]) == 0
+    assert mmask("train", "--recipe", name, "--out", out, *flags, *more, *SMALL, *RECIPES[name]) == 0
     rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     return [{key: row[key] for key in KEPT if key in row} for row in rows]
 
@@ -74,7 +74,7 @@ def test_a_tokenizer_without_weights_stops_the_run_with_the_way_out(tmp_path, ca
     none = ["networks.tokenizer.use=dall-e", "networks.tokenizer.weights=", "networks.tokenizer.width=8",
             "data.decode.image.second=32", "tokenize.image.size=8"]
     small = [item for item in (*SMALL, *RECIPES[name]) if "second" not in item]
-    assert mmask([*flags, *small, *none]) == 3
+    assert mmask(*flags, *small, *none) == 3
     said = capsys.readouterr().err
     assert "no weights" in said
     assert "encoder.pkl" in said

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from mmask.cli.main import run as mmask
+from mmask.testing import mmask, subject
 
 TINY = [
     "networks.encoder.depth=2", "networks.encoder.width=32", "networks.encoder.heads=2",
@@ -24,14 +24,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Any:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     out = tmp_path_factory.mktemp("runs") / "vit"
-    assert mmask(["train", "--recipe", "mae-vit-tiny", "--out", str(out), "--steps", "2", *TINY]) == 0
+    assert mmask("train", "--recipe", "mae-vit-tiny", "--out", out, "--steps", "2", *TINY) == 0
     yield out
     torch.set_num_threads(before)
 
 
 def tuned(run: Path, out: Path, *options: str) -> dict[str, Any]:
-    common = ["eval", "finetune", str(run), "--device", "cpu", "--out", str(out), "--limit", "45", "epochs=2"]
-    assert mmask([*common, "batch=16", "lr=0.01", *options]) == 0
+    common = ["eval", "finetune", run, "--device", "cpu", "--out", out, "--limit", "45", "epochs=2"]
+    assert mmask(*common, "batch=16", "lr=0.01", *options) == 0
     found: dict[str, Any] = json.loads(out.read_text())["results"][0]
     return found["seeds"][0]
 
@@ -46,13 +46,10 @@ def test_layers_of_a_vit_are_known_and_regularisers_change_the_course(run: Path,
 
 
 def test_the_pool_of_a_network_is_kept_where_it_leaves_pooling_out_in_training(run: Path) -> None:
-    from mmask.evaluate.subject import Arm, Reading, RunSubject
-    from mmask.library import plugins
-
-    subject = RunSubject(Arm(run), plugins(), Reading(device="cpu"))
-    module = subject.network(pool="cls")
-    batch = next(subject.stored(torch.arange(3), batch=3))
+    judged = subject(run)
+    module = judged.network(pool="cls")
+    batch = next(judged.stored(torch.arange(3), batch=3))
     torch.testing.assert_close(module.train()(batch), module.eval()(batch))
-    mean = subject.network(pool="mean").eval()(batch)
+    mean = judged.network(pool="mean").eval()(batch)
     assert not torch.allclose(module(batch), mean)
-    assert subject.width == 32 and mean.requires_grad
+    assert judged.width == 32 and mean.requires_grad

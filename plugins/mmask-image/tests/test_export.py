@@ -13,19 +13,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from mmask.api import ExportError, use
-from mmask.cli.main import run as mmask
-from mmask.export.bring import bring
-from mmask.export.flow import Wanted, export
-from mmask.export.snippet import run_snippet
-from mmask.plugin.host import Host
-from mmask.recipe.resolve import resolve
-from mmask.train.build import build_model
-from mmask.train.revive import load_model
+from mmask import load_run
+from mmask.api import ExportError
+from mmask.testing import build, component, export_run, import_run, mmask, outputs_of, without_packages
 from mmask_image.cae_weights import CaeWeights
 from mmask_image.export.dense import dense_of
 from mmask_image.export.pictures import encode
 from mmask_image.recipes.mae import mae, mae_vit_b
+from mmask_image.replace_weights import SimmimWeights
 from mmask_image.spark.weights import SparkWeights
 from mmask_image.weights import MaeWeights
 
@@ -45,16 +40,11 @@ def _one_thread():
 
 
 @pytest.fixture(scope="module")
-def host():
-    return Host()
-
-
-@pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """Two steps on the sample pictures."""
     out = tmp_path_factory.mktemp("runs") / "run"
     flags = ["--steps", "2", "--workers", "0", "--device", "cpu", "train.val_samples=8"]
-    assert mmask(["train", "--recipe", "mae-vit-tiny", "--out", str(out), *flags, *TINY]) == 0
+    assert mmask("train", "--recipe", "mae-vit-tiny", "--out", out, *flags, *TINY) == 0
     return out
 
 
@@ -79,7 +69,7 @@ FORMS = [  # format, options, name of the output, its shape, what the snippet pr
 @pytest.mark.parametrize(("form", "options", "name", "shape", "printed"), FORMS)
 def test_a_run_comes_back_equal_from_each_library(form, options, name, shape, printed, run, tmp_path, capsys):
     out = tmp_path / "out"
-    assert mmask(["export", str(run), "--format", form, "--out", str(out), *options]) == 0
+    assert mmask("export", run, "--format", form, "--out", out, *options) == 0
     about = json.loads((out / "export.json").read_text())
     found = {one["name"]: one for one in about["differences"]}
     assert tuple(found[name]["shape"]) == shape
@@ -91,8 +81,8 @@ def test_a_run_comes_back_equal_from_each_library(form, options, name, shape, pr
     assert about["step"] == 2 and about["recipe"] == "mae-vit-tiny"
 
 
-def test_timm_pools_as_the_run_does_and_takes_a_classifier(run, host, tmp_path):
-    export(run, host, Wanted("timm", tmp_path / "timm"))
+def test_timm_pools_as_the_run_does_and_takes_a_classifier(run, tmp_path):
+    export_run(run, "timm", tmp_path / "timm")
     code = """
 import timm, torch
 from safetensors.torch import save_file
@@ -110,19 +100,18 @@ with torch.inference_mode():
     assert python(code, tmp_path / "timm").split("\n")[0] == "[0.485, 0.456, 0.406] (3, 32, 32)"
     got = load_file(tmp_path / "timm" / "pooled.st")
     with torch.inference_mode():
-        want = encode(load_model(run, host), got["image"]).pooled
+        want = encode(load_run(run), got["image"]).pooled
     assert (got["pooled"] - want).abs().max() < 1e-5 * want.abs().max()
 
 
-def fresh(tmp_path, host, *, recipe="mae-vit-tiny", form=MaeWeights, tiny=TINY, **changes):
+def fresh(tmp_path, *, recipe="mae-vit-tiny", form=MaeWeights, tiny=TINY, **changes):
     """A run at step 0 of another shape, without training."""
     given = [*tiny, *(f"{key.replace('__', '.')}={value}" for key, value in changes.items())]
-    made = resolve(host, recipe=recipe, overrides=given, profile="demo")
-    torch.manual_seed(5)
-    weights = form().write(build_model(made.recipe, host))
+    weights = form().write(build(recipe, 5, overrides=given, profile="demo"))
     ready = {name: value.detach().clone().contiguous() for name, value in weights.items()}
     save_file(ready, tmp_path / "w.safetensors")
-    list(bring(tmp_path / "w.safetensors", recipe.split("-")[0], made, host, tmp_path / "fresh"))
+    kind = recipe.split("-")[0]
+    import_run(tmp_path / "w.safetensors", kind, tmp_path / "fresh", recipe=recipe, overrides=given, profile="demo")
     return tmp_path / "fresh"
 
 
@@ -130,50 +119,50 @@ WIDE = {"tokenize__image__image_size": "[32, 48]", "data__decode__image__size": 
 
 
 @pytest.mark.parametrize("form", ["timm", "hf"])
-def test_oblong_pictures_other_pools_and_no_biases_survive(form, host, tmp_path):
+def test_oblong_pictures_other_pools_and_no_biases_survive(form, tmp_path):
     run = fresh(
-        tmp_path, host, networks__encoder__qkv_bias="false", networks__encoder__pool="cls", **WIDE
+        tmp_path, networks__encoder__qkv_bias="false", networks__encoder__pool="cls", **WIDE
     )
-    made = export(run, host, Wanted(form, tmp_path / "out"))
+    made = export_run(run, form, tmp_path / "out")
     assert made.differences[0].shape == (4, 25, 32) and made.differences[0].relative < 1e-9
 
 
-def test_what_torchvision_cannot_hold_is_said(host, tmp_path):
-    run = fresh(tmp_path, host, **WIDE)
+def test_what_torchvision_cannot_hold_is_said(tmp_path):
+    run = fresh(tmp_path, **WIDE)
     with pytest.raises(ExportError, match="'torchvision' knows square pictures only, these are 32x48"):
-        export(run, host, Wanted("torchvision", tmp_path / "out"))
+        export_run(run, "torchvision", tmp_path / "out")
     with pytest.raises(ExportError, match="'hf with its decoder' knows square pictures only"):
-        export(run, host, Wanted("hf", tmp_path / "out", {"whole": True}))
+        export_run(run, "hf", tmp_path / "out", whole=True)
     assert not (tmp_path / "out").exists()
 
 
-def test_norms_of_another_eps_are_refused_by_timm_and_held_by_torchvision(host, tmp_path):
-    run = fresh(tmp_path, host, networks__encoder__eps="1e-3", networks__encoder__qkv_bias="false")
+def test_norms_of_another_eps_are_refused_by_timm_and_held_by_torchvision(tmp_path):
+    run = fresh(tmp_path, networks__encoder__eps="1e-3", networks__encoder__qkv_bias="false")
     with pytest.raises(ExportError, match=r"eps 1e-06, this one 0\.001"):
-        export(run, host, Wanted("timm", tmp_path / "out"))
+        export_run(run, "timm", tmp_path / "out")
     with pytest.raises(ExportError, match="one eps and one qkv_bias"):
-        export(run, host, Wanted("hf", tmp_path / "out", {"whole": True}))
-    made = export(run, host, Wanted("torchvision", tmp_path / "out"))
+        export_run(run, "hf", tmp_path / "out", whole=True)
+    made = export_run(run, "torchvision", tmp_path / "out")
     assert made.differences[0].relative < 1e-9
 
 
-def test_weights_that_were_tampered_with_are_noticed(run, host, tmp_path):
+def test_weights_that_were_tampered_with_are_noticed(run, tmp_path):
     """The comparison is of the file, not of what was in memory."""
-    export(run, host, Wanted("timm", tmp_path / "out"))
+    export_run(run, "timm", tmp_path / "out")
     file = tmp_path / "out" / "model.safetensors"
     weights = load_file(file)
     weights["blocks.1.attn.proj.bias"][3] += 1e-4
     save_file(weights, file, metadata={"format": "pt"})
-    exporter, model = host.build("exporter", use("timm")), load_model(run, host).double()
+    exporter, model = component("exporter", "timm"), load_run(run).double()
     inputs = {"image": torch.randn(2, 3, 32, 32, dtype=torch.float64, generator=torch.Generator().manual_seed(0))}
-    heard = run_snippet(tmp_path / "out", "mmask_image.export.to_timm:TimmExporter", {}, inputs)
+    theirs = outputs_of(tmp_path / "out", "timm", inputs)
     with torch.inference_mode():
-        apart = (exporter.ours(model, inputs)["features"] - heard.outputs["features"]).abs().max()
+        apart = (exporter.ours(model, inputs)["features"] - theirs["features"]).abs().max()
     assert apart > 1e-6
 
 
-def test_the_onnx_graph_takes_any_batch(run, host, tmp_path):
-    export(run, host, Wanted("onnx", tmp_path / "out"))
+def test_the_onnx_graph_takes_any_batch(run, tmp_path):
+    export_run(run, "onnx", tmp_path / "out")
     import onnxruntime
 
     session = onnxruntime.InferenceSession(tmp_path / "out" / "model.onnx", providers=["CPUExecutionProvider"])
@@ -184,17 +173,12 @@ def test_the_onnx_graph_takes_any_batch(run, host, tmp_path):
 
 
 @pytest.mark.parametrize(("form", "extra"), [("onnx", r"mmask-image\[onnx\]"), ("hf", r"mmask-image\[hf\]")])
-def test_a_missing_library_names_the_extra(form, extra, run, host, tmp_path, monkeypatch):
-    from mmask.export import claim
-
-    hidden = {"onnxruntime", "transformers"}
-    find = claim.find_spec
-    monkeypatch.setattr(claim, "find_spec", lambda name: None if name in hidden else find(name))
-    with pytest.raises(ExportError, match=extra):
-        export(run, host, Wanted(form, tmp_path / "out"))
+def test_a_missing_library_names_the_extra(form, extra, run, tmp_path):
+    with without_packages("onnxruntime", "transformers"), pytest.raises(ExportError, match=extra):
+        export_run(run, form, tmp_path / "out")
 
 
-def test_full_sizes_go_by_timms_own_names(build):
+def test_full_sizes_go_by_timms_own_names():
     import timm
 
     with torch.device("meta"):
@@ -206,33 +190,28 @@ def test_full_sizes_go_by_timms_own_names(build):
     assert ours == {n: v.shape for n, v in theirs.items()} == {n: v.shape for n, v in plain.items()}
 
 
-def test_an_encoder_that_is_unknown_elsewhere_is_refused(build):
+def test_an_encoder_that_is_unknown_elsewhere_is_refused():
     model = build(mae("small", "", width=24, depth=1, heads=3, patch=8, image_size=16, decoder=(16, 1, 2)))
     model.networks["encoder"] = torch.nn.Linear(1, 1)
     with pytest.raises(ExportError, match="the encoder is a Linear, which does not say"):
         dense_of(model)
 
 
-def test_an_official_checkpoint_becomes_a_run_that_trains_embeds_and_exports(host, tmp_path, capsys):
-    from mmask.recipe.resolve import resolve
-    from mmask.train.build import build_model
-
-    made = resolve(host, recipe="mae-vit-tiny", overrides=TINY, profile="demo")
-    torch.manual_seed(3)
-    source = build_model(made.recipe, host)
+def test_an_official_checkpoint_becomes_a_run_that_trains_embeds_and_exports(tmp_path, capsys):
+    source = build("mae-vit-tiny", 3, overrides=TINY, profile="demo")
     torch.save({"model": MaeWeights().write(source), "epoch": 7}, tmp_path / "official.pth")
     out = tmp_path / "run"
     words = ["import", str(tmp_path / "official.pth"), "--format", "mae", "--recipe", "mae-vit-tiny", "--out", str(out)]
-    assert mmask([*words, "--profile", "demo", "--steps", "2", "--workers", "0", *TINY]) == 0
+    assert mmask(*words, "--profile", "demo", "--steps", "2", "--workers", "0", *TINY) == 0
     total = len(source.state_dict())
     assert f"loaded {total} of {total} tensors of mae-vit-tiny" in capsys.readouterr().out
-    mine, theirs = load_model(out, host).state_dict(), source.state_dict()
+    mine, theirs = load_run(out).state_dict(), source.state_dict()
     assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
     features = tmp_path / "f.safetensors"
-    assert mmask(["embed", str(out), "--out", str(features), "--limit", "8"]) == 0
+    assert mmask("embed", out, "--out", features, "--limit", "8") == 0
     assert load_file(features)["features"].shape == (8, 32)
-    assert mmask(["train", "--resume", str(out)]) == 0
-    export(out, host, Wanted("timm", tmp_path / "timm"))
+    assert mmask("train", "--resume", out) == 0
+    export_run(out, "timm", tmp_path / "timm")
     assert json.loads((Path(tmp_path) / "timm" / "export.json").read_text())["step"] == 2
 
 
@@ -246,18 +225,32 @@ NETS = [
 
 
 @pytest.mark.parametrize(("recipe", "form", "changes"), NETS)
-def test_a_convnet_comes_back_as_the_dense_network_it_is(recipe, form, changes, host, tmp_path):
-    run = fresh(tmp_path, host, recipe=recipe, form=SparkWeights, tiny=(), **changes)
-    made = export(run, host, Wanted(form, tmp_path / "out"))
+def test_a_convnet_comes_back_as_the_dense_network_it_is(recipe, form, changes, tmp_path):
+    run = fresh(tmp_path, recipe=recipe, form=SparkWeights, tiny=(), **changes)
+    made = export_run(run, form, tmp_path / "out")
     width = 512 if form == "torchvision" else 128
     assert made.differences[0].shape == (4, width, 8, 8)
     assert made.differences[0].relative < (1e-5 if form == "onnx" else 1e-9)
     others = {"timm": "hf", "torchvision": "timm", "onnx": "torchvision"}
     with pytest.raises(ExportError, match=r"use --format"):
-        export(run, host, Wanted(others[form], tmp_path / "other"))
+        export_run(run, others[form], tmp_path / "other")
 
 
-def test_an_official_cae_becomes_a_run_whose_encoder_timm_loads(host, tmp_path):
-    run = fresh(tmp_path, host, recipe="cae-vit-tiny", form=CaeWeights, tiny=(), networks__encoder__depth="2")
-    made = export(run, host, Wanted("timm", tmp_path / "out"))
+def test_an_official_cae_becomes_a_run_whose_encoder_timm_loads(tmp_path):
+    run = fresh(tmp_path, recipe="cae-vit-tiny", form=CaeWeights, tiny=(), networks__encoder__depth="2")
+    made = export_run(run, "timm", tmp_path / "out")
     assert made.differences[0].shape[2] == 192 and made.differences[0].relative < 1e-9
+
+
+@pytest.mark.parametrize("form", ["timm", "onnx"])
+def test_a_swin_leaves_its_mask_token_behind_and_comes_back_from_timm(form, tmp_path):
+    changes = {
+        "networks__encoder__depths": "[1, 1]", "networks__encoder__heads": "[1, 2]", "networks__encoder__width": "8",
+        "tokenize__image__size": "8", "tokenize__image__image_size": "32", "data__decode__image__size": "32",
+    }
+    run = fresh(tmp_path, recipe="simmim-swin-t", form=SimmimWeights, tiny=(), **changes)
+    made = export_run(run, form, tmp_path / "out")
+    assert made.differences[0].shape == (4, 4, 4, 16)  # timm's Swin keeps channels last
+    assert made.differences[0].relative < (1e-5 if form == "onnx" else 1e-9)
+    if form == "timm":
+        assert "mask_token" not in load_file(tmp_path / "out" / "model.safetensors")

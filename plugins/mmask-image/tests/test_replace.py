@@ -10,9 +10,8 @@ import torch
 from timm.models.swin_transformer import SwinTransformer
 from torch.nn import functional as F
 
-from mmask.api import Batch, Keys, MaskPlan, NetworkSection, PlanError, Recipe, RecipeError, ViewSection, use
-from mmask.mask.block import BlockMasker
-from mmask.types import Layout
+from mmask.api import Batch, Keys, Layout, MaskPlan, NetworkSection, PlanError, Recipe, RecipeError, ViewSection, use
+from mmask.testing import component
 from mmask_image.patch import PatchTokenizer
 from mmask_image.recipes.beit import beit_vit_b
 from mmask_image.recipes.simmim import simmim_swin_t, simmim_vit_b
@@ -115,7 +114,7 @@ def test_masks_of_the_vit_are_whole_units(build):
 def test_beit_hides_at_most_75_of_196_in_blocks():
     options = beit_vit_b().mask.options()
     keys = Keys(0, np.arange(500, dtype=np.uint64), np.zeros(500, np.int64))
-    plan = BlockMasker(**options).plan(Layout(500, 196, grid=(14, 14)), keys)
+    plan = component("masker", "block", **options).plan(Layout(500, 196, grid=(14, 14)), keys)
     counts = plan.hidden.sum(1)
     assert counts.max() == 75
     assert counts.float().mean() > 70

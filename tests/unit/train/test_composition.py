@@ -287,3 +287,10 @@ def test_a_stamp_sees_every_part_of_a_plan_and_no_padding():
     seen = {stamped()} | {stamped(**{name: value}) for name, value in parts.items()}
     assert len(seen) == 1 + len(parts)
     assert stamped(edit=place) == stamped(edit=torch.cat([place, torch.full((4, 2), -2)], 1))
+
+
+def test_a_batch_without_samples_is_an_error_of_its_own():
+    from mmask.errors import DataError
+
+    with pytest.raises(DataError, match="the batch has no samples"):
+        model_of(objective("a")).draw(batch(0))

@@ -58,3 +58,12 @@ def test_a_folder_that_cannot_be_written_ends_a_run_in_words(tmp_path: Path) -> 
         raise OSError(errno.ENOSPC, "No space left on device")
     with pytest.raises(FileNotFoundError), writing(tmp_path / "run"):
         (tmp_path / "elsewhere").open()
+
+
+def test_what_a_ledger_says_of_held_out_samples_stays(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.jsonl"
+    told = ((0, 3), (-1, 50), (0, 60), (-1, -1))
+    lines = [f'{{"epoch": {epoch}, "position": {position}}}' for epoch, position in told]
+    path.write_text("".join(line + "\n" for line in lines))
+    cut_ledger(path, 10)
+    assert path.read_text().splitlines() == [lines[0], lines[1], lines[3]]

@@ -105,3 +105,13 @@ def test_an_optimizer_goes_on_from_its_packed_state(name: str) -> None:
         step(two, second)
     for ours, theirs in zip(two.parameters(), one.parameters(), strict=True):
         assert torch.equal(ours, theirs)
+
+
+def test_a_run_with_an_unknown_optimizer_begins_nothing(tmp_path, capsys):
+    from mmask.testing import mmask
+
+    out = tmp_path / "run"
+    assert mmask("train", "--recipe", "mae-vit-tiny", "--out", out, "optim.name=adamv") == 3
+    said = capsys.readouterr()
+    assert "optim.name 'adamv' is unknown (did you mean 'adam" in said.err
+    assert said.out == "" and not out.exists()

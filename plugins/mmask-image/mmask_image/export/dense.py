@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from mmask.api import ExportError
+from mmask.api import Encoded, ExportError
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,9 @@ class Dense:
     its constructor that make it this one; plain values only. weights: name in that library -> tensor.
     module: such a network, in evaluation mode. features: (B, C, H, W) normalised pictures -> what
     ``forward_features`` gives. change: code lines that change ``model`` after it was made, for what no argument
-    says. vit: the sizes when it is a plain ViT, which other libraries can hold as well.
+    says. vit: the sizes when it is a plain ViT, which other libraries can hold as well. answer: what of an encoding
+    ``features`` equals; without it the coarsest map, or the states where there is none. fixed: the picture's size is
+    part of the network.
     """
 
     library: Literal["timm", "torchvision"]
@@ -30,6 +32,8 @@ class Dense:
     features: Callable[[Tensor], Tensor]
     vit: VitSizes | None = None
     change: str = ""
+    answer: Callable[[Encoded], Tensor] | None = None
+    fixed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,7 @@ def vit_dense(module: Any, sizes: VitSizes, *, pool: str) -> Dense:
         "mlp_ratio": sizes.hidden / sizes.width, "qkv_bias": sizes.qkv_bias,
         "global_pool": "avg" if pool == "mean" else "token", "fc_norm": False,
     }
-    return Dense("timm", name, args, module.state_dict(), module, module.forward_features, sizes)
+    return Dense("timm", name, args, module.state_dict(), module, module.forward_features, sizes, fixed=True)
 
 
 def dense_of(model: Any) -> Dense:

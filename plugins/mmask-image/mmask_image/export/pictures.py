@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mmask.api import Batch, ExportError, unpatchify
+from mmask_image.export.dense import dense_of
 
 
 class PictureExporter:
@@ -30,8 +31,12 @@ class PictureExporter:
         return {"image": image}
 
     def ours(self, model: Any, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """``features``: the encoder's states, prefix first, or its coarsest map, with nothing hidden."""
+        """``features``: the encoder's states, prefix first, or its coarsest map, with nothing hidden; or what the
+        encoder itself says that the library answers."""
         encoded = encode(model, inputs["image"])
+        answer = dense_of(model).answer
+        if answer is not None:
+            return {"features": answer(encoded)}
         return {"features": encoded.pyramid[-1] if encoded.pyramid else encoded.state}
 
 

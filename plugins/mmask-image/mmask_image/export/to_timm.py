@@ -81,7 +81,7 @@ def _config(dense: Dense, tokenizer: Any) -> dict[str, Any]:
         "model_args": {"num_classes": 0, **dense.args},
         "pretrained_cfg": {
             "input_size": [tokenizer.in_chans, *tokenizer.image_size],
-            "fixed_input_size": dense.vit is not None,
+            "fixed_input_size": dense.fixed,
             "num_classes": 0,
             "classifier": known.get("classifier", "head"),
             "first_conv": known.get("first_conv", "patch_embed.proj"),

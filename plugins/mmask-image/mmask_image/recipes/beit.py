@@ -31,8 +31,8 @@ def beit(
         name=name, summary=summary, paper=_PAPER,
         data=DataSection(
             dataset="emoji",
-            # crop of 8 to 100 % of the area, bicubic and Lanczos, a flip. The paper also jitters colours by 0.4.
-            decode={"image": use("image-pair", size=224, second=112, scale=(0.08, 1.0))},
+            # colours jittered by 0.4; crop of 8 to 100 % of the area, bicubic and Lanczos; a flip
+            decode={"image": use("image-pair", size=224, second=112, scale=(0.08, 1.0), jitter=0.4)},
             batch_size=2048,
         ),
         tokenize={"image": use("patch", size=16, image_size=224)},  # ImageNet's mean and deviation

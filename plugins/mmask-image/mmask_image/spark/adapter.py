@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from mmask_image.spark.cells import Cells
 from mmask_image.spark.rules import RULES, Rule, clean
 from mmask_image.spark.steps import Ref, Step, names, read_steps, refused
 
-Form = Literal["tiles", "dense"]
+Form = Literal["tiles", "dense", "zeros"]
 _PROBE = 256  # input side for reading strides; a multiple of every stride in use
 
 
@@ -27,7 +27,9 @@ class SparseNet(nn.Module):
         after the last of them (pooling, classifier) is not run.
     rules: further layer types -> `Rule`, or other rules for known ones.
     form: ``tiles`` computes visible cells only; ``dense`` computes whole maps and zeroes hidden cells after
-        every layer, as the reference does: the plain twin.
+        every layer, as the reference does: the plain twin. ``zeros`` is not SparK but its control: the plain
+        network on a picture whose hidden pixels are 0, so that values and statistics run over the holes too
+        ("zero-outing" in the paper's ablation, Tian et al. 2023, table 4).
 
     The forward pass is read once, with torch.fx; a layer or function that is not known to keep cells apart
     is an error that names its path and type. Which cells are visible is an argument of each call, so calls
@@ -39,8 +41,8 @@ class SparseNet(nn.Module):
         rules: Mapping[type, Rule] | None = None, form: Form = "tiles",
     ) -> None:
         super().__init__()
-        if form not in ("tiles", "dense"):
-            raise RecipeError(f"form is '{form}'; it is 'tiles' or 'dense'")
+        if form not in get_args(Form):
+            raise RecipeError(f"form is '{form}'; there are {', '.join(get_args(Form))}")
         self.net, self.form = net, form
         self.maps = default_maps(net) if maps is None else tuple(maps)
         self.rules = {**RULES, **(rules or {})}
@@ -53,13 +55,16 @@ class SparseNet(nn.Module):
         return self.strides[-1]
 
     def forward(self, x: Tensor, cells: Cells | None = None) -> tuple[Tensor, ...]:
-        """The maps, from fine to coarse, each (B, C, H / stride, W / stride) and 0 at hidden cells.
+        """The maps, from fine to coarse, each (B, C, H / stride, W / stride) and 0 at hidden cells (``zeros``: the
+        network's own values there, too).
 
         x: (B, C, H, W); what it holds at hidden cells is never read. cells: None for a dense pass, whose maps
         are the network's own.
         """
         if cells is None:
             return self._run(x, self._apply_dense)
+        if self.form == "zeros":
+            return self._run(clean(x, cells, last=False), self._apply_dense)
         if self.form == "dense":
             return self._run(clean(x, cells, last=False), self._masked(cells))
         return self.forward_tiles(cells.tiles(x), cells)

@@ -106,7 +106,7 @@ class ConvEncoder(SparseNet):
                 hint="use the corruption 'blank' in its view",
             )
         values = values.to(next(self.net.parameters()).dtype)
-        if cells is None or self.form == "dense":
+        if cells is None or self.form != "tiles":
             grid = self._grid(tokens)
             return super().forward(unpatchify(values, grid, self.patch, self.in_chans), cells)
         seen = values.flatten(0, 1).index_select(0, cells.index)

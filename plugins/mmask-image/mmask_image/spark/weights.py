@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from mmask.api import CheckpointError, MaskedModel, read_tensors
+from mmask.api import CheckpointError, MaskedModel, copy_halves, read_tensors
 from mmask_image.spark.head import SparkHead
 from mmask_image.spark.names import CONVNEXT, HEAD, SAME, Table, rename
 
@@ -37,17 +37,7 @@ class SparkWeights:
         """
         encoder, head = parts(model)
         own, other = self._split(encoder.net, weights)
-        lines: list[str] = []
-        jobs = [(encoder.net, _fit(encoder.net, own, "encoder", set(encoder.idle()), lines))]
-        if head is not None and other:
-            jobs.append((head, _fit(head, other, "decoder", set(), lines)))
-        elif head is not None:
-            lines.append("missing: the decoder (the checkpoint is of an encoder alone)")
-        elif other:
-            lines.append(f"unexpected: {len(other)} tensors of a decoder")
-        for module, ready in jobs:
-            module.load_state_dict(ready, strict=False)
-        yield from lines
+        yield from copy_halves((encoder.net, own), (head, other), fit=_reshaped, spared=set(encoder.idle()))
 
     def write(self, model: nn.Module) -> dict[str, Tensor]:
         """The model's tensors under their official names."""
@@ -111,25 +101,7 @@ def shaped(name: str, value: Tensor) -> Tensor:
     return value.flatten() if name.endswith(".gamma") else value
 
 
-def _fit(
-    module: nn.Module, weights: dict[str, Tensor], what: str, spared: set[str], lines: list[str]
-) -> dict[str, Tensor]:
-    wanted, ready = module.state_dict(), {}
-    for name, value in weights.items():
-        if name not in wanted:
-            lines.append(f"unexpected: {what} {name}")
-        elif value.numel() != wanted[name].numel() or not _alike(name, value, wanted[name]):
-            shape = tuple(wanted[name].shape)
-            raise CheckpointError(f"{what} {name} is {tuple(value.shape)}, the model has {shape}")
-        else:
-            ready[name] = value.view(wanted[name].shape)
-    missing = [name for name in wanted if name not in weights and name not in spared]
-    lines.extend(f"missing: {what} {name}" for name in missing)
-    return ready
-
-
-def _alike(name: str, given: Tensor, own: Tensor) -> bool:
-    """Equal shapes, or vectors with axes of length 1 more or less."""
-    return given.shape == own.shape or (
-        re.search(r"(token|gamma|layer_scale)$", name) is not None and given.numel() == max(given.shape)
-    )
+def _reshaped(module: nn.Module, name: str, given: Tensor, wanted: Tensor) -> tuple[Tensor, str]:
+    """Vectors with axes of length 1 more or less are the same vectors."""
+    same = re.search(r"(token|gamma|layer_scale)$", name) and given.numel() == wanted.numel() == max(given.shape)
+    return (given.view(wanted.shape) if same else given), ""

@@ -7,7 +7,7 @@ depths, any number of hidden patches, a decoder as wide as the encoder or not.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,10 +17,9 @@ import pytest
 import torch
 from torch import nn
 
-from mmask.api import Batch, MaskedModel, MaskPlan, NetworkSection, Recipe, Spec, use
-from mmask.plugin.host import Host
+from mmask.api import Batch, MaskedModel, MaskPlan, NetworkSection, Recipe, use
+from mmask.testing import build as build_recipe
 from mmask.testing.golden import Golden, assert_close, golden_files, load_golden
-from mmask.train.build import build_model
 from mmask_image.cae_weights import CaeWeights, parts
 from mmask_image.recipes.cae import cae
 
@@ -97,22 +96,9 @@ def run(file: Golden, model: MaskedModel) -> SimpleNamespace:
     return SimpleNamespace(scene=scene, plan=plan, terms=terms, batch=batch)
 
 
-class WithGiven:
-    """The installed plugins, and the tokenizer that says what it is told."""
-
-    def __init__(self) -> None:
-        self.host = Host()
-
-    def build(self, kind: str, spec: Spec, /, **wiring: Any) -> Any:
-        if (kind, spec.use) == ("encoder", "given"):
-            return Given(**spec.options())
-        return self.host.build(kind, spec, **wiring)
-
-
 @pytest.fixture(scope="module")
 def build() -> Callable[[Recipe], MaskedModel]:
-    host = WithGiven()
-    return lambda recipe: build_model(recipe, host)
+    return partial(build_recipe, stand_ins={("encoder", "given"): Given})
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -55,6 +55,14 @@ def test_with_nothing_hidden_it_is_the_dense_network(net, image, form, training)
         assert torch.equal(a, b)
 
 
+def test_the_control_is_the_dense_network_on_a_zeroed_picture(net, image, cells, visible):
+    sparse = SparseNet(net, form="zeros").eval()
+    blanked = torch.where(wide(visible, image), image, torch.zeros_like(image))
+    got = sparse(image, cells)
+    assert all(torch.equal(a, b) for a, b in zip(got, sparse(blanked), strict=True))
+    assert bool((got[-1].abs().sum(1)[~visible] > 0).any())  # unlike SparK, holes get values of their own
+
+
 @pytest.mark.parametrize("form", ["tiles", "dense"])
 def test_hidden_positions_are_exactly_zero_at_every_scale(net, image, cells, visible, form):
     maps = SparseNet(net, form=form).train()(image, cells)
