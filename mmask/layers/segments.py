@@ -185,6 +185,11 @@ def gather(places: Tensor, group: Group) -> Tensor:
     return places if group.index is None else _Gather.apply(places, group.back, (group.index, group.pads))
 
 
+def pick(x: Tensor, rows: Tensor) -> Tensor:
+    """x[rows] for distinct rows (S,)."""
+    return _Gather.apply(x, rows, None)
+
+
 class _Spread(torch.autograd.Function):
     """out[i] = x[index[i]], zero at ``pads``. Rows at padding take no gradient, so the way back is a plain copy."""
 
