@@ -100,7 +100,7 @@ class Attention(nn.Module):
         the names that it has. wanted: (S,) rows; only these are returned, (S, width), though all are looked at."""
         qkv = self.project(x)
         if tables is not None:
-            qkv = torch.cat([rotate(qkv[:, :2], tables), qkv[:, 2:]], 1)
+            qkv = torch.cat([rotate(qkv[:, :2], tables).to(qkv.dtype), qkv[:, 2:]], 1)
         for name in found or ():
             assert found is not None
             if name == "attention":

@@ -12,7 +12,7 @@ from mmask.api import Layout, Segments, View
 
 @dataclass(frozen=True)
 class Few:
-    """rows: (S,) packed rows. layout: of the (B, K) places, by their ``index``. at: (S,) the place of each row in it."""
+    """rows: (S,) packed rows. layout: of the (B, K) places, by their ``index``. at: (S,) where each row lies in it."""
 
     rows: Tensor
     layout: Layout
