@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mmask.errors import *  # noqa: F403
     from mmask.heads.decoder import TransformerDecoder  # noqa: F401
     from mmask.heads.linear import LinearHead, StatesHead  # noqa: F401
+    from mmask.heads.pooled import PooledHead  # noqa: F401
     from mmask.keyed import Keys, fold, seeded_scope, single  # noqa: F401
     from mmask.layers.attention import Rule, attend  # noqa: F401
     from mmask.layers.block import key_bias, run_block  # noqa: F401
@@ -69,6 +70,7 @@ _TABLE = {
     "mmask.layers.transformer": ("ACTIVATIONS", "LayerParts", "StackParts", "Transformer"),
     "mmask.heads.decoder": ("TransformerDecoder",),
     "mmask.heads.linear": ("LinearHead", "StatesHead"),
+    "mmask.heads.pooled": ("PooledHead",),
     "mmask.train.objective": ("MaskedObjective",),
     "mmask.train.model": ("MaskedModel", "PlanMaker", "ViewMaker"),
     "mmask.train.program": ("Program", "Task"),

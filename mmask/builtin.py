@@ -34,6 +34,7 @@ def mmask_components() -> tuple[Component, ...]:
         Component("loss", "l1", "mmask.loss.absolute:MeanAbsoluteError", "absolute error, averaged in each place"),
         Component("loss", "cross-entropy", "mmask.loss.entropy:CrossEntropy", "-log softmax of the right id, in nats"),
         Component("head", "linear", "mmask.heads.linear:LinearHead", "one linear layer at scored places"),
+        Component("head", "pooled", "mmask.heads.pooled:PooledHead", "one linear layer on the pooled state"),
         Component("head", "states", "mmask.heads.linear:StatesHead", "the network's own states, no layer"),
         Component("target", "latents", "mmask.target.latents:Latents", "a network's states, without gradient (CAE)"),
         Component("target", "ids", "mmask.target.ids:Ids", "the clean ids at scored places (BERT)"),
