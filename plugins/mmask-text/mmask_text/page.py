@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 _MARGIN, _TEXT, _SMALL = 12, 15, 11
-_LINE, _BELOW = 33, 18  # from line to line, from a line to what stands below it
+_TITLE, _LINE, _BELOW = 22, 33, 18  # heights of a title and of a line, and from a line to what stands below it
 _SPACE, _PAD = 5, 2  # between words, inside a box
 INK, FAINT, LINK = "#222", "#8a8a8a", "#06c"
 
@@ -45,17 +45,17 @@ class Page:
     def draw(self, panels: Sequence[Panel], legend: Sequence[Piece]) -> np.ndarray:
         """(H, W, 3) uint8."""
         laid = [self._lay(panel.pieces) for panel in panels]
-        high = 2 * _MARGIN + (_LINE if legend else 0)
-        high += sum(_LINE * len(lines) + _BELOW + _MARGIN for lines in laid)
+        keys = self._lay([Piece(one.text, "", one.fill, one.ink) for one in legend], gap=14) if legend else []
+        high = 2 * _MARGIN + _LINE * len(keys) + sum(_LINE * len(lines) + _TITLE + _MARGIN for lines in laid)
         sheet = Image.new("RGB", (self.width, high), "white")
         draw, top = ImageDraw.Draw(sheet), _MARGIN
-        if legend:
-            self._line(draw, top, self._lay([Piece(one.text, "", one.fill, one.ink) for one in legend], gap=14)[0])
+        for line in keys:
+            self._line(draw, top, line)
             top += _LINE
         for panel, lines in zip(panels, laid, strict=True):
             draw.line((_MARGIN, top, self.width - _MARGIN, top), fill="#ddd")
             draw.text((_MARGIN, top + 3), panel.title, LINK, font=self._small)
-            top += _BELOW
+            top += _TITLE
             for line in lines:
                 self._line(draw, top, line)
                 top += _LINE
@@ -87,8 +87,8 @@ class Page:
 
     def _line(self, draw: ImageDraw.ImageDraw, top: int, line: Sequence[tuple[int, Piece]]) -> None:
         for left, piece in line:
-            wide = self._wide(piece)
             if piece.fill:
+                wide = round(self._ruler.textlength(piece.text, font=self._font)) + 2 * _PAD
                 box = (left, top, left + max(wide - 1, 6), top + _BELOW)
                 draw.rounded_rectangle(box, radius=3, fill=piece.fill)
             start = left + (_PAD if piece.fill else 0)

@@ -11,7 +11,7 @@ import torch
 
 from mmask.api import Action, Batch, MaskedModel, MaskedObjective, RecipeError
 from mmask_text.mlm import MlmHead
-from mmask_text.page import FAINT, Page, Panel, Piece
+from mmask_text.page import FAINT, INK, Page, Panel, Piece
 from mmask_text.rtd import RtdHead
 
 _RIGHT, _WRONG, _ALARM, _GREY, _BLUE = "#bfe8c4", "#f6c1bd", "#fbe29a", "#d5d5d5", "#c5dbf7"
@@ -82,10 +82,9 @@ class Sight:
             inside = words is not None and at > 0 and 0 <= int(words[row, at]) == int(words[row, at - 1])
             under, colour = int(self.below[row, at]), int(self.colour[row, at])
             special = int(self.ids[row, at]) in self.vocabulary.special_ids
-            out.append(Piece(
-                text, "" if under < 0 else _written(self.vocabulary, under), None if colour < 0 else self.fills[colour][1],
-                FAINT if special and colour < 0 else "#222", not inside,
-            ))
+            below = "" if under < 0 else _written(self.vocabulary, under)
+            fill = None if colour < 0 else self.fills[colour][1]
+            out.append(Piece(text, below, fill, FAINT if special and colour < 0 else INK, not inside))
         return out
 
 

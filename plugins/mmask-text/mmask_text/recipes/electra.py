@@ -87,10 +87,10 @@ _DEMO: dict[str, Any] = {
 
 
 def electra_tiny() -> Recipe:
-    """4 layers of 128 beside a generator of 4 layers of 32: not the paper's, for tests and small corpora."""
+    """2 layers of 128 beside a generator of 2 layers of 64: not the paper's, for tests and small corpora."""
     return electra(
-        "electra-tiny", "replaced token detection, 4 layers of 128", width=128, depth=4, embed_width=128,
-        generator=1 / 4, lr=5e-4,
+        "electra-tiny", "replaced token detection, 2 layers of 128", width=128, depth=2, embed_width=128,
+        generator=1 / 2, lr=5e-4,
     )
 
 
