@@ -21,7 +21,8 @@ class DocumentPacker:
 
     field: the column that holds the text. documents: what one document of a text file is: the ``file``, what stands
     between ``blank`` lines, or a ``line``. key: a column of unique values, for the samples' keys; without it they are
-    numbered. label: the column of the class (its names become numbers, listed in ``classes.json``). columns: names
+    numbered. label: the column of the class (its names become numbers, listed in ``classes.json``); empty: no column is
+    a class, and one of that name stays a value (a score). columns: names
     of the columns of a table without a header, in order, comma-separated. quotes: whether a table's cells may be
     quoted; by default in CSV and not in TSV, whose texts hold stray quotes. encoding: of the files; what is stored is
     UTF-8. min_chars: shorter texts, white space at the ends not counted, are not packed. Raises SampleError.

@@ -69,6 +69,9 @@ def test_tables_with_and_without_header_and_quotes(tmp_path: Path) -> None:
     assert packed(tmp_path / "g.tsv", "--out", tmp_path / "tsv", "--columns", "source,label,text") == 0
     texts = {json.loads(parts["json"])["text"]: parts["cls"] for parts in stored(tmp_path / "tsv").values()}
     assert texts == {'He "said so.': b"1", "Bye.": b"0"}
+    named = ["--columns", "source,label,text", "--label", ""]
+    assert packed(tmp_path / "g.tsv", "--out", tmp_path / "scores", *named) == 0
+    assert {json.loads(parts["json"])["label"] for parts in stored(tmp_path / "scores").values()} == {"0", "1"}
 
 
 def test_other_encodings_are_named_and_then_read(tmp_path: Path) -> None:

@@ -149,6 +149,9 @@ def test_what_is_no_vocabulary_is_named(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="holds no vocabulary"):
         open_vocabulary(tmp_path / "empty")
+    (tmp_path / "empty" / "sentencepiece.bpe.model").write_text("")
+    with pytest.raises(DataError, match="shifts"):
+        open_vocabulary(tmp_path / "empty")
 
 
 def test_a_file_that_changes_is_read_again(tmp_path: Path) -> None:
