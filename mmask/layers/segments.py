@@ -138,9 +138,9 @@ class Segments:
         return self.cache["where"]
 
 
-# Multiply-adds of padding that one call of attention may waste, and what moving a value of a padded group counts beside
-# them. On an x86 core, for widths 64 to 768, anything up to 1.5 million is within a tenth of the best; from 5 million on
-# it is slower, and one padded call for all takes three to ten times as long. A GPU gets one call for all.
+# Multiply-adds of padding that one call of attention may waste, and what moving a value of a padded group counts
+# beside them. On an x86 core, for widths 64 to 768, anything up to 1.5 million is within a sixth of the best; from 5
+# million on it is slower, and one padded call for all takes three to ten times as long. A GPU gets one call for all.
 _CALL = 500_000
 _MOVE = 24
 
