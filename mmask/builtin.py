@@ -30,7 +30,7 @@ def mmask_components() -> tuple[Component, ...]:
         Component(
             "corruption", "sample-ids", "mmask.corrupt.sample:SampleIds", "draws from another network (ELECTRA)"
         ),
-        Component("target", "replaced", "mmask.target.replaced:Replaced", "whether a view's ids are still the clean ones"),
+        Component("target", "replaced", "mmask.target.replaced:Replaced", "whether ids are still the clean ones"),
         Component("loss", "binary", "mmask.loss.binary:BinaryCrossEntropy", "yes or no, in nats"),
         Component("masker", "run", "mmask.mask.run:RunMasker", "runs of words: n-grams, SpanBERT's spans"),
         Component("loss", "l1", "mmask.loss.absolute:MeanAbsoluteError", "absolute error, averaged in each place"),

@@ -86,10 +86,18 @@ class IdTokenizer:
         fields = {name: batch[name] for name in names if name in batch.fields}
         if f"{self.field}.type" not in fields:
             raise PlanError(f"the batch has no field '{self.field}.type'", hint="decode pairs: pair=next")
+        ids = batch[self.field]  # without lengths when no row is padded
+        length = batch.fields.get(f"{self.field}.length", torch.full((len(ids),), ids.shape[1]))
+        rows = torch.arange(len(ids))
+        if len(rows) % 2:  # a text without a neighbour (the end of held-out samples) is its own, and stays as it is
+            rows = torch.cat([rows, rows[-1:]])
+        keys = Batch({}, batch.ids[rows.numpy()], batch.visits[rows.numpy()]).keys(self.seed)
         made, length, follows = exchange(
-            fields, batch[f"{self.field}.length"], batch.keys(self.seed), types=f"{self.field}.type"
+            {name: value[rows] for name, value in fields.items()}, length[rows], keys, types=f"{self.field}.type"
         )
-        return {**made, f"{self.field}.length": length}, follows
+        follows[len(ids) - 1] |= len(rows) > len(ids)
+        kept = {name: value[: len(ids)] for name, value in made.items()}
+        return {**kept, f"{self.field}.length": length[: len(ids)]}, follows[: len(ids)]
 
     def example(self, count: int) -> dict[str, Tensor]:
         """``count`` rows of random ids of unlike lengths, for exports."""

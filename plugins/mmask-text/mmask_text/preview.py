@@ -11,7 +11,7 @@ import torch
 
 from mmask.api import Action, Batch, MaskedModel, MaskedObjective, RecipeError
 from mmask_text.mlm import MlmHead
-from mmask_text.page import FAINT, Page, Panel, Piece
+from mmask_text.page import FAINT, INK, Page, Panel, Piece
 from mmask_text.rtd import RtdHead
 
 _RIGHT, _WRONG, _ALARM, _GREY, _BLUE = "#bfe8c4", "#f6c1bd", "#fbe29a", "#d5d5d5", "#c5dbf7"
@@ -82,22 +82,22 @@ class Sight:
             inside = words is not None and at > 0 and 0 <= int(words[row, at]) == int(words[row, at - 1])
             under, colour = int(self.below[row, at]), int(self.colour[row, at])
             special = int(self.ids[row, at]) in self.vocabulary.special_ids
-            out.append(Piece(
-                text, "" if under < 0 else _written(self.vocabulary, under), None if colour < 0 else self.fills[colour][1],
-                FAINT if special and colour < 0 else "#222", not inside,
-            ))
+            below = "" if under < 0 else _written(self.vocabulary, under)
+            fill = None if colour < 0 else self.fills[colour][1]
+            out.append(Piece(text, below, fill, FAINT if special and colour < 0 else INK, not inside))
         return out
 
 
 def _planned(model: MaskedModel, scene: Any) -> Sight:
     """The plan alone, of the first stream of ids."""
-    stream, plan = next(
-        ((stream, plan) for plans in scene.plans.plans.values() for stream, plan in plans.items()
-         if hasattr(model.tokenizers[stream], "vocabulary")), (None, None),
-    )
-    if plan is None:
+    found = [
+        (stream, plan) for plans in scene.plans.plans.values() for stream, plan in plans.items()
+        if hasattr(model.tokenizers[stream], "vocabulary")
+    ]
+    if not found:
         raise RecipeError("preview 'text' draws plans of texts; no plan of this recipe covers any")
-    tokenizer = model.tokenizers[stream]
+    stream, plan = found[0]
+    tokenizer: Any = model.tokenizers[stream]
     action = torch.where(plan.hidden, int(Action.MASK), 0) if plan.action is None else plan.action.long()
     colour = torch.full_like(action, -1)
     for number, one in enumerate(_PLANNED):
@@ -135,7 +135,7 @@ def _words(model: MaskedModel, scene: Any, name: str, stream: str) -> Sight:
     below.view(-1)[index[~right]] = truth.view(-1)[index[~right]]
     title = f"{name}: {int(right.sum())} of {len(right)} hidden pieces right in all texts"
     fills = (("predicted right", _RIGHT), ("wrong, the truth below", _WRONG))
-    return Sight(title, model.tokenizers[stream].vocabulary, clean.layout, ids, below, colour, fills)
+    return Sight(title, _vocabulary(model, stream), clean.layout, ids, below, colour, fills)
 
 
 def _verdicts(model: MaskedModel, scene: Any, name: str, stream: str) -> Sight:
@@ -154,7 +154,12 @@ def _verdicts(model: MaskedModel, scene: Any, name: str, stream: str) -> Sight:
         ("replaced and caught, the original below", _RIGHT), ("replaced and missed", _WRONG),
         ("original, called replaced", _ALARM),
     )
-    return Sight(title, model.tokenizers[stream].vocabulary, clean.layout, seen, below, colour, fills)
+    return Sight(title, _vocabulary(model, stream), clean.layout, seen, below, colour, fills)
+
+
+def _vocabulary(model: MaskedModel, stream: str) -> Any:
+    tokenizer: Any = model.tokenizers[stream]
+    return tokenizer.vocabulary
 
 
 def _written(vocabulary: Any, number: int) -> str:

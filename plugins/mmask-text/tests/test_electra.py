@@ -23,7 +23,8 @@ def electra_(build: Any, words: Any) -> Any:
         recipe.tokenize["text"] = use("ids", vocabulary=words(SIZE))
         for name, width in (("encoder", wide), ("generator", narrow)):
             section = recipe.networks[name].model_dump() | {"width": width, "depth": 1, "heads": 2, "hidden": width}
-            recipe.networks[name] = NetworkSection.model_validate(section | {"embed_width": embed, "dropout": 0.0, "attention_dropout": 0.0})
+            section |= {"embed_width": embed, "dropout": 0.0, "attention_dropout": 0.0}
+            recipe.networks[name] = NetworkSection.model_validate(section)
         recipe.views["discriminator"].corrupt = use("sample-ids", objective="words", **sampling)
         recipe.objectives["replaced"].weight = weight
         return build(recipe)

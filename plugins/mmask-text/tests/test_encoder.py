@@ -157,3 +157,18 @@ def test_layers_are_computed_again_on_the_way_back(words, texts):
         grads.append({name: p.grad for name, p in encoder.named_parameters()})
     for name, want in grads[0].items():
         torch.testing.assert_close(grads[1][name], want)
+
+
+@EACH
+def test_half_precision_stays_near(kind, words, texts):
+    """Under autocast in bf16, packed and plain, in the precision that it has."""
+    batch = texts(5, 40, 9, 9, 17)
+    valid = rows(batch)
+    exact = encoder_of(kind, words).float()(view_of(batch, words)).state[valid]
+    for fast in (True, False):
+        encoder = encoder_of(kind, words, fast=fast).float()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            state = encoder(view_of(batch, words)).state[valid].float()
+        assert (state - exact).abs().mean() < 0.03 * exact.abs().mean()
+        state.sum().backward()
+        assert all(p.grad is None or torch.isfinite(p.grad).all() for p in encoder.parameters())

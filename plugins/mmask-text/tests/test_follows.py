@@ -37,6 +37,11 @@ def test_neighbours_exchange_second_segments_and_the_label_knows(words):
         assert (row[inside] // 10 == owner + 1).all()
         assert (types[: int(length)] >= 0).all()
         assert (types[int(length) :] == -1).all()
+    full = Batch({name: batch[name][:, :7] for name in ("text", "text.type")}, batch.ids, batch.visits)
+    assert tokenizer(full).layout.lengths().tolist()  # a batch without padding has no lengths
+    odd = batch.rows(0, 5)
+    assert torch.equal(tokenizer(odd).ids[4, :6], batch["text"][4, :6])
+    assert torch.equal(tokenizer.follows(odd), torch.cat([follows[:4], torch.ones(1, dtype=torch.int64)]))
     same = IdTokenizer(vocabulary=words(100))(batch)
     assert torch.equal(same.ids, batch["text"])
 
@@ -61,7 +66,7 @@ def test_what_is_no_pair_is_an_error(words, texts):
         IdTokenizer(vocabulary=words(), pairs="next")(texts(5, 6))
     with pytest.raises(PlanError, match=r"no field 'text\.follows'"):
         IdTokenizer(vocabulary=words()).follows(texts(5, 6))
+    batch = texts(5, 6)
+    batch["text"][0, 1] = 49
     with pytest.raises(PlanError, match="has the id 49; the tokenizer's vocabulary ends at 9"):
-        batch = texts(5, 6)
-        batch["text"][0, 1] = 49
         IdTokenizer(vocabulary=words(10))(batch)

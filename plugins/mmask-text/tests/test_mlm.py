@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mmask.api import NetworkSection, RecipeError, Scored, use
+from mmask.api import NetworkSection, PlanError, RecipeError, Scored, use
 from mmask.train.checkpoint import Checkpoint, load, save
 from mmask_text.mlm import MlmHead
 from mmask_text.recipes.bert import bert_tiny
@@ -77,3 +77,27 @@ def test_a_step_of_two_parts_is_one_step(build, words, texts):
         (model(part.batch, part).terms["words"].total / count).backward()
     for name, parameter in model.named_parameters():
         torch.testing.assert_close(parameter.grad, whole[name])
+
+
+@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize("norm", ["post", "pre"])
+def test_a_last_layer_at_hidden_places_changes_nothing(norm, fast, build, words, texts):
+    made, batch = [], texts(12, 30, 7, 1, 19)
+    for sparse in (False, True):
+        recipe = bert_tiny()
+        recipe.networks["encoder"] = NetworkSection(
+            use="text", width=16, depth=2, heads=2, dropout=0.0, attention_dropout=0.0, sparse=sparse, norm=norm,
+            fast=fast,
+        )
+        recipe.tokenize["text"] = use("ids", vocabulary=words())
+        model = build(recipe).double().train()
+        scene = model.scene(batch, model.draw(batch))
+        loss = model.objectives["words"](scene)["words"]
+        loss.backward()
+        encoded = scene.encode("encoder", "masked")
+        made.append({"loss": loss, "first": encoded.state[:, 0], **{n: p.grad for n, p in model.named_parameters()}})
+    assert encoded.state.shape == (5, 5, 16)  # four hidden places of 30, and [CLS]
+    for name, want in made[0].items():
+        torch.testing.assert_close(made[1][name], want, msg=lambda m, n=name: f"{n}: {m}")
+    with pytest.raises(PlanError, match="a scored place was not encoded"):
+        model.objectives["words"].head(encoded, Scored.valid(scene.layout()))

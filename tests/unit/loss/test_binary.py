@@ -54,7 +54,8 @@ def test_metrics_are_sklearns_ties_included():
     make = torch.Generator().manual_seed(0)
     logits = (torch.randn(400, generator=make) * 4).round() / 2 + 0.25
     truth = (torch.rand(400, generator=make) < torch.sigmoid(logits - 1)).float()
-    told = {name: float(s.total) / float(s.count) for name, s in BinaryCrossEntropy().metrics(*pair(logits, truth)).items()}
+    shares = BinaryCrossEntropy().metrics(*pair(logits, truth))
+    told = {name: float(share.total) / float(share.count) for name, share in shares.items()}
     said = (logits > 0).int()
     assert told["rate"] == pytest.approx(float(truth.mean()))
     assert told["accuracy"] == pytest.approx(float((said == truth).float().mean()))

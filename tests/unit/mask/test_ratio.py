@@ -60,7 +60,7 @@ def test_recipes_write_a_course_as_a_table():
     given = {"ratio": {"start": 0.3, "end": 0.15, "steps": 1000, "kind": "cosine"}}
     made = RandomMasker(**fit(RandomMasker, given, what="masker", where="mask"))
     assert made.ratio == RatioCourse(0.3, 0.15, 1000, kind="cosine")
-    with pytest.raises(RecipeError, match="mask.ratio"):
+    with pytest.raises(RecipeError, match=r"mask\.ratio"):
         fit(RandomMasker, {"ratio": {"start": 0.3, "stop": 0.15, "steps": 10}}, what="masker", where="mask")
 
 

@@ -128,7 +128,8 @@ def test_at_least_hides_a_word_beyond_its_budget():
 
 
 @pytest.mark.parametrize(("options", "said"), [
-    ({"p": 0.0}, "above 0"), ({"longest": 0}, "longest"), ({"weights": [0.0]}, "above 0"), ({"lengths": "odd"}, "lengths"),
+    ({"p": 0.0}, "above 0"), ({"longest": 0}, "longest"), ({"weights": [0.0]}, "above 0"),
+    ({"lengths": "odd"}, "lengths"),
 ])
 def test_options_that_make_no_sense_are_refused(options, said):
     with pytest.raises(RecipeError, match=said):

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mmask.api import ACTIVATIONS
 from mmask_text.encoder import TextEncoder
 from mmask_text.export.shapes import THEIRS, Shape, common, refuse, word_head
 from mmask_text.mlm import MlmHead
@@ -29,7 +30,7 @@ def electra_shape(encoder: TextEncoder, head: MlmHead | RtdHead | None, ends: di
         (parts.norm_bias and parts.attention_bias and parts.in_bias and parts.out_bias, "parts without bias"),
         (set(encoder.body.kinds) == {"global"}, "local layers"),
         (isinstance(encoder.body.norm, nn.Identity), "a norm after the last layer"),
-        (not isinstance(head, RtdHead) or head.act is encoder.body.layers[0].feed.act, "another activation in its head"),
+        (not isinstance(head, RtdHead) or head.act is ACTIVATIONS[parts.act], "another activation in its head"),
         # ElectraForMaskedLM's transform has the exact GELU whatever the layers have
         *word_head(words, parts.eps, "gelu", bias=True, norm_bias=True, always=True),
     ])

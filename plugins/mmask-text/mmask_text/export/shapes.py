@@ -34,7 +34,10 @@ class Shape:
 def shape_of(
     encoder: TextEncoder, head: MlmHead | RtdHead | None, vocabulary: Any, *, electra: bool = False
 ) -> Shape:
-    """electra: whether it is one of ELECTRA's networks; one with narrower embeddings always is. Raises ExportError naming the part that no class has."""
+    """electra: whether it is one of ELECTRA's networks; one with narrower embeddings always is.
+
+    Raises ExportError naming the part that no class has.
+    """
     ends = {"pad_token_id": vocabulary.pad_id, "cls_token_id": vocabulary.cls_id, "sep_token_id": vocabulary.sep_id}
     if isinstance(head, RtdHead) or encoder.project is not None or electra:
         from mmask_text.export.electra import electra_shape

@@ -39,7 +39,8 @@ class HfTextExporter:
     ``tokenizers`` library.
 
     whole: the masked word head too, as ``...ForMaskedLM`` (ELECTRA's discriminator with its own head, as
-    ``ElectraForPreTraining``); compared are its logits, otherwise the states, at every real place of a padded batch, in float64; and what both sides cut a sentence into.
+    ``ElectraForPreTraining``); compared are its logits, otherwise the states, at every real place of a padded
+    batch, in float64; and what both sides cut a sentence into.
     """
 
     needs: tuple[str, ...] = ("transformers",)

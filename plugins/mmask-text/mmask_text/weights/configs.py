@@ -31,7 +31,8 @@ def config_options(config: Mapping[str, Any]) -> Options:
     if kind == "modernbert":
         return _modernbert(config)
     raise CheckpointError(
-        f"model_type '{kind}' is none of bert, roberta, electra, modernbert", hint="other architectures have their own recipes"
+        f"model_type '{kind}' is none of bert, roberta, electra, modernbert",
+        hint="other architectures have their own recipes",
     )
 
 

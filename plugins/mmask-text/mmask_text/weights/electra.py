@@ -78,7 +78,8 @@ class ElectraWeights:
             yield from self._discriminator(parts, discriminator)
         if generator and discriminator and parts.shared:
             for name in generator:
-                if name.startswith(_TABLES) and not torch.equal(generator[name], discriminator.get(name, torch.empty(0))):
+                other = discriminator.get(name)
+                if name.startswith(_TABLES) and (other is None or not torch.equal(generator[name], other)):
                     yield f"not taken: the generator's own {name}; the tables of this model are shared"
 
     def write(self, model: nn.Module) -> dict[str, Tensor]:
