@@ -5,6 +5,17 @@ from __future__ import annotations
 from mmask.plugin.component import Component
 from mmask.plugin.spec import hookimpl
 
+_IDS = (  # of discrete tokens
+    Component("target", "ids", "mmask.target.ids:Ids", "the clean ids at scored places (BERT)"),
+    Component("corruption", "token-ids", "mmask.corrupt.ids:ReplaceIds", "hidden ids: mask, random or kept (BERT)"),
+    Component(
+        "corruption", "sample-ids", "mmask.corrupt.sample:SampleIds", "draws from another network (ELECTRA)"
+    ),
+    Component("target", "replaced", "mmask.target.replaced:Replaced", "whether ids are still the clean ones"),
+    Component("loss", "binary", "mmask.loss.binary:BinaryCrossEntropy", "yes or no, in nats"),
+    Component("masker", "run", "mmask.mask.run:RunMasker", "runs of words: n-grams, SpanBERT's spans"),
+)
+
 
 @hookimpl
 def mmask_components() -> tuple[Component, ...]:
@@ -26,13 +37,6 @@ def mmask_components() -> tuple[Component, ...]:
         Component("masker", "clusters", "mmask.mask.cluster:ClusterMasker", "squares of a grid, an exact number"),
         Component("masker", "units", "mmask.mask.units:UnitMasker", "square units of places, an exact number (SimMIM)"),
         Component("corruption", "token", "mmask.corrupt.token:MaskToken", "hidden places become the mask token (BEiT)"),
-        Component("corruption", "token-ids", "mmask.corrupt.ids:ReplaceIds", "hidden ids: mask, random or kept (BERT)"),
-        Component(
-            "corruption", "sample-ids", "mmask.corrupt.sample:SampleIds", "draws from another network (ELECTRA)"
-        ),
-        Component("target", "replaced", "mmask.target.replaced:Replaced", "whether ids are still the clean ones"),
-        Component("loss", "binary", "mmask.loss.binary:BinaryCrossEntropy", "yes or no, in nats"),
-        Component("masker", "run", "mmask.mask.run:RunMasker", "runs of words: n-grams, SpanBERT's spans"),
         Component("loss", "l1", "mmask.loss.absolute:MeanAbsoluteError", "absolute error, averaged in each place"),
         Component("loss", "cells", "mmask.loss.cells:CellError", "the distance at scored cells (TERA)"),
         Component("loss", "info-nce", "mmask.loss.contrast:InfoNce", "the right one among a sample's others (SSAST)"),
@@ -42,7 +46,7 @@ def mmask_components() -> tuple[Component, ...]:
         Component("head", "pooled", "mmask.heads.pooled:PooledHead", "one linear layer on the pooled state"),
         Component("head", "states", "mmask.heads.linear:StatesHead", "the network's own states, no layer"),
         Component("target", "latents", "mmask.target.latents:Latents", "a network's states, without gradient (CAE)"),
-        Component("target", "ids", "mmask.target.ids:Ids", "the clean ids at scored places (BERT)"),
+        *_IDS,
         Component("target", "codes", "mmask.target.codes:Codes", "ids from a frozen discrete tokenizer (BEiT)"),
         Component(
             "exporter", "safetensors", "mmask.export.plain:PlainExporter", "weights and the recipe, for mmask itself"

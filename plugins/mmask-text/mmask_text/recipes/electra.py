@@ -30,7 +30,6 @@ def electra(
     demo: dict[str, Any] | None = None,
 ) -> Recipe:
     """An ELECTRA of one size. generator: the generator's width over the encoder's; both have the same depth."""
-    narrow = round(width * generator)
     return Recipe(
         name=name, summary=summary, paper=_PAPER,
         data=DataSection(
@@ -48,29 +47,38 @@ def electra(
             "discriminator": ViewSection(corrupt=use("sample-ids", objective="words")),
         },
         # the tables and their norm are one; each network projects them to its own width where that differs
-        networks={
-            "encoder": NetworkSection(
-                use="text", width=width, depth=depth, heads=max(1, width // 64), embed_width=embed_width,
-            ),
-            "generator": NetworkSection(
-                use="text", width=narrow, depth=depth, heads=max(1, narrow // 64), share="encoder",
-            ),
-        },
-        objectives={
-            "words": ObjectiveSection(
-                network="generator", view="generator", head=use("mlm"), target=use("ids"), loss=use("cross-entropy"),
-            ),
-            # over every place that is no padding, [CLS] and [SEP] too
-            "replaced": ObjectiveSection(
-                view="discriminator", scored="valid", head=use("rtd"), target=use("replaced", view="discriminator"),
-                loss=use("binary"), weight=50.0,
-            ),
-        },
+        networks=_networks(width, round(width * generator), depth, embed_width),
+        objectives=_objectives(),
         optim=OptimSection(lr=lr, betas=(0.9, 0.999), eps=1e-6, weight_decay=0.01, clip=1.0),
         schedule=ScheduleSection(steps=steps, kind="linear", warmup_steps=10_000),
         preview=use("text"),
         profiles={"demo": {**_DEMO, **(demo or {})}},
     )
+
+
+def _networks(wide: int, narrow: int, depth: int, embed_width: int) -> dict[str, NetworkSection]:
+    """The tables and their norm are one; each network projects them to its own width where that differs."""
+    return {
+        "encoder": NetworkSection(
+            use="text", width=wide, depth=depth, heads=max(1, wide // 64), embed_width=embed_width,
+        ),
+        "generator": NetworkSection(
+            use="text", width=narrow, depth=depth, heads=max(1, narrow // 64), share="encoder",
+        ),
+    }
+
+
+def _objectives() -> dict[str, ObjectiveSection]:
+    """The generator's words at hidden places; replaced or not at every place that is no padding, [CLS] too."""
+    return {
+        "words": ObjectiveSection(
+            network="generator", view="generator", head=use("mlm"), target=use("ids"), loss=use("cross-entropy"),
+        ),
+        "replaced": ObjectiveSection(
+            view="discriminator", scored="valid", head=use("rtd"), target=use("replaced", view="discriminator"),
+            loss=use("binary"), weight=50.0,
+        ),
+    }
 
 
 _DEMO: dict[str, Any] = {
