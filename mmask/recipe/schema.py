@@ -31,6 +31,30 @@ class Source(Section):
     """Metadata columns to index for the filters (``width=json.width``)."""
 
 
+class PackSection(Section):
+    """Packs: samples of different lengths put together up to a capacity, so that each step has as many places."""
+
+    by: str
+    """The ragged field whose length counts."""
+    length: PositiveInt
+    """Capacity of a pack. A longer sample is cut into chunks that are samples of their own."""
+    window: PositiveInt = 1024
+    """Samples (about) of a closed window in which packs are made: more fill better and read further ahead."""
+
+
+class BucketSection(Section):
+    """Buckets: samples of like length together, so that padding is small."""
+
+    by: str
+    """The ragged field whose length counts."""
+    size: PositiveInt
+    """Samples of a bucket; ``data.batch_size`` is a multiple of it and of ranks."""
+    window: PositiveInt = 1024
+    """Samples (about) of a closed window inside which they are sorted."""
+    jitter: float = Field(0.1, ge=0, lt=1)
+    """Lengths vary by up to this share before they are sorted, so that buckets differ in every epoch."""
+
+
 class DataSection(Section):
     """Where samples come from and how they are read."""
 
@@ -43,7 +67,11 @@ class DataSection(Section):
     decode: dict[str, Spec] = Field(default_factory=dict)
     """Decoders by the name of what they make, run in order on each sample."""
     batch_size: PositiveInt = 64
-    """Samples of one optimizer step, over all ranks and micro-batches."""
+    """Samples (with ``pack``: packs) of one optimizer step, over all ranks and micro-batches."""
+    pack: PackSection | None = None
+    """Pack samples of different lengths: ``{by = "text", length = 512}``."""
+    bucket: BucketSection | None = None
+    """Batch samples of like length: ``{by = "text", size = 16}``."""
     workers: int = Field(1, ge=0)
     """Loader processes per rank; 0 decodes in the training process."""
     streams: PositiveInt = 64
@@ -54,6 +82,14 @@ class DataSection(Section):
     """Consecutive positions that ranks and micro-batches never part (pairs, negatives within a group)."""
     fault_budget: float = Field(0.01, ge=0, le=1)
     """The share of unreadable samples above which the run stops."""
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> DataSection:
+        if self.pack is not None and self.bucket is not None:
+            raise ValueError("give data.pack or data.bucket, not both")
+        if self.bucket is not None and self.batch_size % self.bucket.size:
+            raise ValueError(f"data.batch_size {self.batch_size} is no multiple of data.bucket.size {self.bucket.size}")
+        return self
 
 
 class OptimSection(Section):
@@ -96,10 +132,12 @@ class OptimSection(Section):
 
 
 class ScheduleSection(Section):
-    """How long, and the course of the learning rate. Give ``steps`` or ``epochs``; ``steps`` wins."""
+    """How long, and the course of the learning rate. Give ``steps``, ``tokens`` or ``epochs``; the first of them wins."""
 
     steps: PositiveInt | None = None
     """Optimizer steps."""
+    tokens: PositiveInt | None = None
+    """Places of packs: ``data.pack.length`` x ``data.batch_size`` of them are one step, filled or not."""
     epochs: float | None = Field(None, gt=0)
     """Passes over the training samples."""
     kind: Literal["cosine", "linear", "constant"] = "cosine"
@@ -115,8 +153,8 @@ class ScheduleSection(Section):
 
     @model_validator(mode="after")
     def _some_length(self) -> ScheduleSection:
-        if self.steps is None and self.epochs is None:
-            raise ValueError("give schedule.steps or schedule.epochs")
+        if self.steps is None and self.epochs is None and self.tokens is None:
+            raise ValueError("give schedule.steps, schedule.tokens or schedule.epochs")
         return self
 
 
