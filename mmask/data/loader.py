@@ -22,7 +22,7 @@ import torch
 from mmask.data.bundle import ROWS, Bundles, Rule, bundles_of, check_rule, offsets
 from mmask.data.collate import collate, merge, split_augment
 from mmask.data.faults import Fault, Ledger
-from mmask.data.part import Maker, Part
+from mmask.data.part import Maker, Makes, Part
 from mmask.data.share import Share, check_topology
 from mmask.data.worker import Worker
 from mmask.types import Batch
@@ -84,11 +84,11 @@ class Loader:
         self.position = start
         self._limit = limit
         self._ragged = frozenset(name for one in decode.values() for name in getattr(one, "ragged", ()))
-        self._maker: Maker | Bundles = Maker(stream, decode, seed, evaluate)
+        self._maker: Makes = Maker(stream, decode, seed, evaluate)
         self._rule, self._rows = rule, 0
         if rule is not None:
             self._ragged |= {rule.by}
-            self._maker = bundles_of(self._maker, rule, self._ragged, batch=batch_size, path=trail)
+            self._maker = bundles_of(Maker(stream, decode, seed, False), rule, self._ragged, batch=batch_size, path=trail)
         self._ledger = Ledger(
             ledger, fault_budget, short=len(stream), rank=rank, world=world, group=group, evaluate=evaluate
         )
@@ -223,7 +223,7 @@ class Loader:
         first = int(position[order[0]])
         if self._rule is not None:
             first = first // ROWS * self._rule.size
-            epoch = next(part.epochs[0] for part in parts if part.positions)
+            epoch = [epoch for part in parts for epoch in part.epochs][order[0]]
         else:
             epoch = first // len(self.stream)
         return Batch(

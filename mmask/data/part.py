@@ -6,7 +6,7 @@ import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -65,6 +65,16 @@ class Part:
         self.visits.append(visit)
         self.epochs.append(epoch)
         self.names.append(name)
+
+
+class Makes(Protocol):
+    """What a reader needs: the part of its positions, from samples (`Maker`) or bundles (`mmask.data.bundle`)."""
+
+    stream: Stream
+
+    def part(self, positions: NDArray[np.int64]) -> Part:
+        """The samples of these positions (m,)."""
+        ...
 
 
 class Maker:
