@@ -95,7 +95,8 @@ class Ledger:
         where = f"\n  all of them: {self.path}" if self.path else ""
         raise FaultBudgetError(
             f"{len(mine)} samples of {int(served * self.density) // world} could not be used; "
-            f"data.fault_budget {self.budget:g} allows {int(most)}\n  last: {last.source}:{last.shard}:{last.key}: {last.reason}{where}",
+            f"data.fault_budget {self.budget:g} allows {int(most)}\n"
+            f"  last: {last.source}:{last.shard}:{last.key}: {last.reason}{where}",
             hint="look at the shards with `mmask data check`, or raise data.fault_budget",
         )
 

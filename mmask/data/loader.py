@@ -88,7 +88,8 @@ class Loader:
         self._rule, self._rows = rule, 0
         if rule is not None:
             self._ragged |= {rule.by}
-            self._maker = bundles_of(Maker(stream, decode, seed, False), rule, self._ragged, batch=batch_size, path=trail)
+            plain = Maker(stream, decode, seed, evaluate)
+            self._maker = bundles_of(plain, rule, self._ragged, batch=batch_size, path=trail)
         self._ledger = Ledger(
             ledger, fault_budget, short=len(stream), rank=rank, world=world, group=group, evaluate=evaluate
         )

@@ -96,11 +96,13 @@ def entry() -> Entry:
     )
 
 
-def shards(folder: Path, counts: Sequence[int] = (30, 25), *, stem: str = "t", bad: frozenset[int] = frozenset()) -> str:
-    """Samples of 1 to 40 numbers; rows of each shard in ``bad`` are unreadable. -> the brace pattern."""
+def shards(
+    folder: Path, counts: Sequence[int] = (30, 25), *, stem: str = "t", bad: frozenset[int] = frozenset()
+) -> str:
+    """Samples of 3 to 40 numbers; rows of each shard in ``bad`` are unreadable. -> the brace pattern."""
 
     def parts(shard: int, row: int) -> dict[str, Any]:
-        size = 0 if row in bad else 1 + fold(stem, shard, row) % 12 + (28 if row % 9 == 4 else 0)
+        size = 0 if row in bad else 3 + fold(stem, shard, row) % 10 + (28 if row % 9 == 4 else 0)
         return {"bin": bytes((7 * i + row) % 256 for i in range(size))}
 
     return write_shards(folder, counts, parts, stem=stem)

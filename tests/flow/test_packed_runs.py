@@ -37,14 +37,20 @@ def rows(out: Path) -> list[dict[str, Any]]:
     return [{name: value for name, value in json.loads(line).items() if name not in timed} for line in lines]
 
 
+def ledger(out: Path) -> list[str]:
+    """What the ten steps met; workers read ahead and may have met more."""
+    lines = (out / "ledger.jsonl").read_text().splitlines()
+    return sorted(line for line in lines if json.loads(line)["position"] < 40)
+
+
 def test_ten_steps_are_five_and_five(data: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert train(whole, data) == 0
     assert train(parts, data, "--stop-after", "5") == 0
     assert train(parts, data, "--workers", "2") == 0
     assert rows(parts) == rows(whole)
-    ledgers = [sorted((out / "ledger.jsonl").read_text().splitlines()) for out in (whole, parts)]
-    assert ledgers[0] == ledgers[1]
+    assert ledger(parts) == ledger(whole)
+    assert ledger(whole)
     assert mmask("verify-resume", parts) == 0
     last = rows(whole)[-1]
     assert last["samples"] > 10 * 4
@@ -71,12 +77,12 @@ def test_a_run_may_count_tokens_or_epochs_of_packs(data: list[str], tmp_path: Pa
 
 
 def test_tokens_need_packs(data: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert train(tmp_path / "none", data, "data.pack=null", length="schedule.tokens=600") == 2
+    assert train(tmp_path / "none", data, "data.pack=none", length="schedule.tokens=600") == 2
     assert "data.pack" in capsys.readouterr().err
 
 
 def test_buckets_train_and_go_on(data: list[str], tmp_path: Path) -> None:
-    bucket = ["data.pack=null", "data.bucket.by=x", "data.bucket.size=2", "data.bucket.window=16"]
+    bucket = ["data.pack=none", "data.bucket.by=x", "data.bucket.size=2", "data.bucket.window=16"]
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     assert train(whole, data, *bucket) == 0
     assert train(parts, data, *bucket, "--stop-after", "5") == 0
