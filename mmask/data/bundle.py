@@ -109,7 +109,10 @@ class Lane:
         coming = self._next
         part, coming.todo = coming.todo[:most], coming.todo[most:]
         for found in self._reader.rows(part):
-            (coming.faults if isinstance(found, Fault) else coming.rows).append(found)  # type: ignore[arg-type]
+            if isinstance(found, Fault):
+                coming.faults.append(found)
+            else:
+                coming.rows.append(found)
 
     def _open(self) -> None:
         """Close the window and open the next one that has anything readable."""
