@@ -70,7 +70,7 @@ def _show(
 ) -> None:
     from mmask.train.estimate import estimate
 
-    count = samples or (reader.samples if reader is not None else 0)
+    count = samples or (reader.units if reader is not None else 0)
     numbers = estimate(made.recipe, session.host, batch, ranks=ranks, why=f"no sample could be read: {why}")
     recipe = made.recipe
     click.echo(f"{recipe.name}: {recipe.summary}" if recipe.summary else recipe.name)
@@ -103,16 +103,16 @@ def _settings(made: Resolved) -> Iterator[tuple[str, str]]:
 def _course(
     made: Resolved, samples: int, ranks: int, numbers: Estimate, why: str
 ) -> Iterator[tuple[str, str]]:
-    from mmask.train.schedule import course, peak_lr, step_sums
+    from mmask.train.schedule import course, peak_lr, step_sums, tokens_a_step, unit_name
 
     recipe = made.recipe
     accumulate = recipe.optim.accumulate
     parts = f" = {ranks} ranks × {recipe.data.batch_size // ranks}" if ranks > 1 else ""
-    yield "batch", f"{recipe.data.batch_size:,} samples a step{parts}" + (
+    yield "batch", f"{recipe.data.batch_size:,} {unit_name(recipe)} a step{parts}" + (
         f" in {accumulate} micro-batches" if accumulate > 1 else ""
     )
     if samples:
-        yield "samples", f"{samples:,} in one pass"
+        yield unit_name(recipe), f"{samples:,} in one pass" + (", estimated" if recipe.data.pack else "")
         yield from step_sums(recipe, samples).items()
     else:
         yield "samples", f"unknown: {why or 'no data'}; give --samples N"
@@ -120,9 +120,15 @@ def _course(
             yield "steps", f"{recipe.schedule.steps:,}"
         yield "learning rate", " = ".join(map(str, peak_lr(recipe)))
     steps = course(recipe, samples).steps if samples else recipe.schedule.steps
+    if recipe.data.pack is not None:
+        each = tokens_a_step(recipe)
+        yield "tokens", f"{each:,} a step at most" + (f"; {each * steps:.3g} in all" if steps else "")
     for stream, places in numbers.places.items():
         kept = numbers.kept.get(stream)
         text = f"{places:g} of {stream} a sample" + (f", {kept:g} of them visible" if kept is not None else "")
+        if recipe.data.pack is not None:
+            yield stream, text
+            continue
         text += f"; {places * recipe.data.batch_size:,.0f} a step"
         yield "tokens", text + (f"; {places * recipe.data.batch_size * steps:.3g} in all" if steps else "")
     for plan, share in numbers.ratios.items():
@@ -152,6 +158,7 @@ def _memory(numbers: Estimate) -> Iterator[tuple[str, str]]:
 
 
 def _shards(made: Resolved, reader: StreamReader | None, ranks: int) -> Iterator[tuple[str, str]]:
+    from mmask.data.bundle import rule_of, windows_of
     from mmask.data.check import read_amplification
 
     data = made.recipe.data
@@ -159,8 +166,12 @@ def _shards(made: Resolved, reader: StreamReader | None, ranks: int) -> Iterator
     if batch % ranks:
         yield "wrong", f"{ranks} ranks do not divide a batch of {batch}: train will refuse it"
         return
-    share = read_amplification(ranks, workers, data.streams, data.group)
-    readers = f"{ranks} × {workers} readers on {data.streams} canonical streams"
+    lanes = data.streams
+    rule = rule_of(data)
+    if rule is not None and reader is not None:
+        lanes = windows_of(rule, reader.samples, data.streams, batch).lanes
+    share = read_amplification(ranks, workers, lanes, data.group if rule is None else 1)
+    readers = f"{ranks} × {workers} readers on {lanes} canonical streams"
     yield "readers", readers + (
         ", each with its own" if share == 1 else f": {share} share each, so shards are read {share} times"
     )

@@ -63,6 +63,8 @@ def _resumed(resume: str, out: str | None, init: str | None, chosen: Chosen) -> 
 def _whole(chosen: Chosen) -> Chosen:
     """``--epochs`` means epochs, also where the recipe or its profile counts steps."""
     if "schedule.epochs" in chosen.flags and "schedule.steps" not in chosen.flags:
-        flags: dict[str, tuple[str, Any]] = {**chosen.flags, "schedule.steps": ("--epochs", None)}
+        flags: dict[str, tuple[str, Any]] = {
+            **chosen.flags, "schedule.steps": ("--epochs", None), "schedule.tokens": ("--epochs", None),
+        }
         return replace(chosen, flags=flags)
     return chosen

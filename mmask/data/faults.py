@@ -53,6 +53,7 @@ class Ledger:
         self._short = min(short, _FULL_SHARE_FROM)
         self._mine = (rank, world, group)
         self._evaluate = evaluate
+        self.density = 1.0  # samples of a position: more than one where positions count packs
         self._seen: set[Fault] = set()
         if path is not None and path.exists():
             self._seen.update(read_ledger(path))
@@ -87,14 +88,15 @@ class Ledger:
                 for one in self._seen
                 if 0 <= one.position < served and one.epoch >= 0 and one.position // group % world == rank
             ]
-        most = self.budget * max(served, self._short) / world
+        most = self.budget * max(served * self.density, self._short) / world
         if len(mine) <= most:
             return
         last = max(mine, key=lambda one: (one.position, one.attempt))
         where = f"\n  all of them: {self.path}" if self.path else ""
         raise FaultBudgetError(
-            f"{len(mine)} samples of {served // world} could not be used; data.fault_budget {self.budget:g} "
-            f"allows {int(most)}\n  last: {last.source}:{last.shard}:{last.key}: {last.reason}{where}",
+            f"{len(mine)} samples of {int(served * self.density) // world} could not be used; "
+            f"data.fault_budget {self.budget:g} allows {int(most)}\n"
+            f"  last: {last.source}:{last.shard}:{last.key}: {last.reason}{where}",
             hint="look at the shards with `mmask data check`, or raise data.fault_budget",
         )
 

@@ -12,15 +12,17 @@ import itertools
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from mmask.data.bundle import ROWS, Bundles, Rule, bundles_of, check_rule, offsets
 from mmask.data.collate import collate, merge, split_augment
 from mmask.data.faults import Fault, Ledger
-from mmask.data.part import Maker, Part
+from mmask.data.part import Maker, Makes, Part
 from mmask.data.share import Share, check_topology
 from mmask.data.worker import Worker
 from mmask.types import Batch
@@ -41,7 +43,9 @@ class Loader:
     there costs the same wherever it is. group: so many consecutive positions stay together. fault_budget,
     ledger: see `mmask.data.faults`. evaluate: one pass in stored order, without augmentation or
     substitutes; ``limit`` then takes so many samples evenly from it. In training ``limit`` is the number of
-    positions after which the loader ends; without it, it never does.
+    positions after which the loader ends; without it, it never does. rule: samples of closed windows are served
+    as packs or buckets (`mmask.data.bundle`); then B and positions count packs, or samples of buckets.
+    trail: the file that remembers where windows begin.
 
     Iterating yields `mmask.types.Batch`; ``wait`` is the time spent waiting for data since it was last read.
     """
@@ -62,7 +66,12 @@ class Loader:
         ledger: Path | None = None,
         evaluate: bool = False,
         limit: int | None = None,
+        rule: Rule | None = None,
+        trail: Path | None = None,
     ) -> None:
+        rule = None if evaluate else rule
+        if rule is not None:
+            group = check_rule(rule, group)
         check_topology(batch_size, rank, world, workers=workers, group=group, start=start)
         self.stream, self.seed, self.evaluate = stream, seed, evaluate
         self.batch_size, self.rank, self.world, self.workers, self.group = (
@@ -74,8 +83,13 @@ class Loader:
         )
         self.position = start
         self._limit = limit
-        self._maker = Maker(stream, decode, seed, evaluate)
         self._ragged = frozenset(name for one in decode.values() for name in getattr(one, "ragged", ()))
+        self._maker: Makes = Maker(stream, decode, seed, evaluate)
+        self._rule, self._rows = rule, 0
+        if rule is not None:
+            self._ragged |= {rule.by}
+            plain = Maker(stream, decode, seed, evaluate)
+            self._maker = bundles_of(plain, rule, self._ragged, batch=batch_size, path=trail)
         self._ledger = Ledger(
             ledger, fault_budget, short=len(stream), rank=rank, world=world, group=group, evaluate=evaluate
         )
@@ -162,17 +176,7 @@ class Loader:
         inherited: list[Connection] = []
         atexit.register(self.close)  # runs before multiprocessing's own exit, which would wait for workers
         for number in range(self.workers):
-            mine = Share(
-                share.batch,
-                share.rank,
-                share.world,
-                share.group,
-                share.start,
-                share.end,
-                self.workers,
-                number,
-                share.spread,
-            )
+            mine = replace(share, workers=self.workers, worker=number)
             self._running.append(Worker(number, self._maker, mine, steps, inherited))
 
     def _assemble(self, share: Share, step: int) -> Batch | None:
@@ -185,6 +189,10 @@ class Loader:
             part = self._maker.part(wanted)
             parts, fields = [part], collate(part.columns, self._ragged) if part.positions else {}
         faults = [fault for part in parts for fault in part.faults]
+        if isinstance(self._maker, Bundles):
+            self._maker.trail.add(one for part in parts for one in part.opened)
+            self._rows += sum(len(part.positions) for part in parts)
+            self._ledger.density = self._rows * self.world / ((step + 1) * share.batch)
         if faults:
             faults.sort(key=lambda fault: (fault.position, fault.attempt))
             self._ledger.add(faults, share.start + (step + 1) * share.batch)
@@ -214,14 +222,20 @@ class Loader:
         names = [name for part in parts for name in part.names]
         plain, augment = split_augment(fields)
         first = int(position[order[0]])
+        if self._rule is not None:
+            first = first // ROWS * self._rule.size
+            epoch = [epoch for part in parts for epoch in part.epochs][order[0]]
+        else:
+            epoch = first // len(self.stream)
         return Batch(
             fields=plain,
             ids=np.concatenate([np.array(part.ids, np.uint64) for part in parts])[order],
             visits=np.concatenate([np.array(part.visits, np.int64) for part in parts])[order],
             names=tuple(names[row] for row in order.tolist()),
-            epoch=0 if self.evaluate else first // len(self.stream),
+            epoch=0 if self.evaluate else epoch,
             position=first,
             augment=augment,
+            packs=offsets(position[order]) if self._rule is not None and self._rule.length else None,
         )
 
     def _note_torn(self) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from mmask.keyed import single
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from mmask.data.trail import Opened
     from mmask.protocols import Decoder
     from mmask.types import Sample
 
@@ -30,7 +31,8 @@ class Part:
     """Decoded samples of some positions.
 
     columns: field -> one value (a tensor or an object) for each sample. positions, ids, visits, epochs,
-    names: of the samples, in order of position. faults: what could not be used.
+    names: of the samples, in order of position. faults: what could not be used. opened: windows whose first
+    bundle is here (`mmask.data.bundle`).
     """
 
     columns: dict[str, list[Any]] = field(default_factory=dict)
@@ -40,22 +42,39 @@ class Part:
     epochs: list[int] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
+    opened: list[Opened] = field(default_factory=list)
 
     def append(self, located: Located, sample: Sample, fields: Mapping[str, Any]) -> None:
         """Add one decoded sample. Raises DataError when its fields are not those of the others."""
+        self.add(located.position, sample.id.digest(), located.visit, located.epoch, str(sample.id), fields)
+
+    def add(
+        self, position: int, identity: int, visit: int, epoch: int, name: str, fields: Mapping[str, Any]
+    ) -> None:
+        """The same from its parts. identity: the 64-bit hash of the sample's id."""
         if self.positions and fields.keys() != self.columns.keys():
             odd = sorted(fields.keys() ^ self.columns.keys())
             raise DataError(
-                f"{sample.id}: field '{odd[0]}' is in some samples and not in others",
+                f"{name}: field '{odd[0]}' is in some samples and not in others",
                 hint="decoders must return the same fields for every sample",
             )
-        for name, value in fields.items():
-            self.columns.setdefault(name, []).append(as_value(value))
-        self.positions.append(located.position)
-        self.ids.append(sample.id.digest())
-        self.visits.append(located.visit)
-        self.epochs.append(located.epoch)
-        self.names.append(str(sample.id))
+        for column, value in fields.items():
+            self.columns.setdefault(column, []).append(as_value(value))
+        self.positions.append(position)
+        self.ids.append(identity)
+        self.visits.append(visit)
+        self.epochs.append(epoch)
+        self.names.append(name)
+
+
+class Makes(Protocol):
+    """What a reader needs: the part of its positions, from samples (`Maker`) or bundles (`mmask.data.bundle`)."""
+
+    stream: Stream
+
+    def part(self, positions: NDArray[np.int64]) -> Part:
+        """The samples of these positions (m,)."""
+        ...
 
 
 class Maker:
@@ -77,6 +96,17 @@ class Maker:
         for at, (one, sample) in enumerate(zip(located, self._read_all(located), strict=True)):
             self._take(part, one, sample, at)
         return part
+
+    def each(self, positions: NDArray[np.int64]) -> Iterator[tuple[Located, Sample, dict[str, Any]] | Fault]:
+        """Each position's sample, decoded, or its fault: nothing takes an unreadable sample's place."""
+        located = self.stream.locate(positions)
+        for one, sample in zip(located, self._read_all(located), strict=True):
+            try:
+                if isinstance(sample, SampleError):
+                    raise sample
+                yield one, sample, self._decoded(sample)
+            except SampleError as error:
+                yield self._fault(one, 0, error)
 
     def _read_all(self, located: Sequence[Located]) -> Any:
         """Samples or SampleErrors, lazily; over a network several at once."""

@@ -20,7 +20,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING, Any
 
-from mmask.data.part import Maker, Part
+from mmask.data.part import Makes, Part
 from mmask.data.slab import Slab
 from mmask.errors import DataError, MmaskError
 
@@ -41,7 +41,7 @@ class Worker:
     def __init__(
         self,
         number: int,
-        maker: Maker,
+        maker: Makes,
         positions: Positions,
         steps: Iterable[int],
         inherited: list[Connection],
@@ -135,7 +135,7 @@ def _why(code: int | None) -> str:
 class _Task:
     """What a worker does: make its ``positions`` of all ``steps``, for the process ``parent``."""
 
-    maker: Maker
+    maker: Makes
     positions: Positions
     steps: Iterable[int]
     parent: int

@@ -11,49 +11,14 @@ from typing import Any, Literal
 
 from pydantic import Field, PositiveInt, field_validator, model_validator
 
+from mmask.recipe.data import BucketSection, DataSection, PackSection, Source
 from mmask.recipe.section import Section, Spec, use
 
-
-class Source(Section):
-    """One set of shards."""
-
-    url: str
-    """A tar, a brace pattern (``train-{000..127}.tar``), a folder, an http(s) or any fsspec URL."""
-    name: str = ""
-    """The source's name in sample ids; defaults to ``s0``, ``s1``, ..."""
-    weight: float = Field(1.0, gt=0)
-    """Its share of a mixture."""
-    filters: list[str] = Field(default_factory=list)
-    """Conditions on index columns that a sample must all meet (``width >= 256``, ``cls in 1,2``)."""
-    join: list[str] = Field(default_factory=list)
-    """More URLs with as many shards, whose parts join the samples of the same key."""
-    columns: list[str] = Field(default_factory=list)
-    """Metadata columns to index for the filters (``width=json.width``)."""
-
-
-class DataSection(Section):
-    """Where samples come from and how they are read."""
-
-    dataset: str = ""
-    """A dataset component that gives the sources when none are named (a plugin's sample shards)."""
-    train: list[Source] = Field(default_factory=list)
-    """Training sources; more than one is a mixture by weight."""
-    val: list[Source] = Field(default_factory=list)
-    """Held-out sources for the fixed-plan validation loss and the pictures."""
-    decode: dict[str, Spec] = Field(default_factory=dict)
-    """Decoders by the name of what they make, run in order on each sample."""
-    batch_size: PositiveInt = 64
-    """Samples of one optimizer step, over all ranks and micro-batches."""
-    workers: int = Field(1, ge=0)
-    """Loader processes per rank; 0 decodes in the training process."""
-    streams: PositiveInt = 64
-    """C, the number of canonical streams an epoch is cut into. Part of the order: keep it when resuming."""
-    shuffle: int = Field(4096, ge=0)
-    """Samples in a shuffle block; 0 reads in stored order."""
-    group: PositiveInt = 1
-    """Consecutive positions that ranks and micro-batches never part (pairs, negatives within a group)."""
-    fault_budget: float = Field(0.01, ge=0, le=1)
-    """The share of unreadable samples above which the run stops."""
+__all__ = [
+    "BucketSection", "DataSection", "NetworkSection", "ObjectiveSection", "OptimSection", "PackSection", "ProbeSection",
+    "ProgramSection", "Recipe", "ScheduleSection", "Section", "Source", "Spec", "TaskSection", "TrainSection",
+    "ViewSection", "use",
+]
 
 
 class OptimSection(Section):
@@ -96,10 +61,12 @@ class OptimSection(Section):
 
 
 class ScheduleSection(Section):
-    """How long, and the course of the learning rate. Give ``steps`` or ``epochs``; ``steps`` wins."""
+    """How long, and the course of the learning rate. Give ``steps``, ``tokens`` or ``epochs``; the first wins."""
 
     steps: PositiveInt | None = None
     """Optimizer steps."""
+    tokens: PositiveInt | None = None
+    """Places of packs: ``data.pack.length`` x ``data.batch_size`` of them are one step, filled or not."""
     epochs: float | None = Field(None, gt=0)
     """Passes over the training samples."""
     kind: Literal["cosine", "linear", "constant"] = "cosine"
@@ -115,8 +82,8 @@ class ScheduleSection(Section):
 
     @model_validator(mode="after")
     def _some_length(self) -> ScheduleSection:
-        if self.steps is None and self.epochs is None:
-            raise ValueError("give schedule.steps or schedule.epochs")
+        if self.steps is None and self.epochs is None and self.tokens is None:
+            raise ValueError("give schedule.steps, schedule.tokens or schedule.epochs")
         return self
 
 

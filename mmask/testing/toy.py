@@ -134,7 +134,7 @@ class ToyReader:
         self, *, samples: int = 64, held_out: int = 16, batch: int = 8, rank: int = 0, world: int = 1,
         spoil: frozenset[int] = frozenset(),
     ) -> None:
-        self.samples, self.held_out, self.batch = samples, held_out, batch
+        self.samples, self.held_out, self.batch, self.units = samples, held_out, batch, samples
         self.rank, self.world, self.spoil = rank, world, spoil
 
     def train(self, step: int) -> Iterator[Batch]:

@@ -24,8 +24,8 @@ FREE = (
 )
 # What decides which samples and plans come when: a run that changes it does not go on, it is another run.
 FIXED = (
-    "data.train", "data.dataset", "data.streams", "data.shuffle", "data.batch_size", "data.decode", "tokenize", "mask",
-    "program", "train.seed", "name",
+    "data.train", "data.dataset", "data.streams", "data.shuffle", "data.batch_size", "data.pack", "data.bucket",
+    "data.decode", "tokenize", "mask", "program", "train.seed", "name",
 )
 
 

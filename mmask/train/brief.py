@@ -10,7 +10,7 @@ from mmask.train.model import MaskedModel
 from mmask.train.precision import Precision
 from mmask.train.ranks import Ranks
 from mmask.train.reader import Reader
-from mmask.train.schedule import course, step_sums
+from mmask.train.schedule import course, step_sums, tokens_a_step, unit_name
 
 _WIDTH = 14
 
@@ -45,15 +45,17 @@ def numbers(
 ) -> Iterator[str]:
     """The run in numbers. tokens: places of one sample."""
     recipe = resolved.recipe
-    made = course(recipe, reader.samples)
+    made = course(recipe, reader.units)
     local, accumulate = recipe.data.batch_size // ranks.world, recipe.optim.accumulate
     lines = {
         "data": f"{reader.samples:,} samples, {reader.held_out:,} held out",
-        "batch": f"{made.batch} samples a step = {ranks.world} × {local}"
+        "batch": f"{made.batch} {unit_name(recipe)} a step = {ranks.world} × {local}"
         + (f", each in {accumulate} micro-batches" if accumulate > 1 else ""),
-        **step_sums(recipe, reader.samples),
+        **step_sums(recipe, reader.units),
     }
-    if tokens:
+    if recipe.data.pack is not None:
+        lines["tokens"] = f"{tokens_a_step(recipe):,} a step at most, in {reader.units:,} packs a pass, about"
+    elif tokens:
         lines["tokens"] = f"{tokens * made.steps * made.batch:,} = {tokens} × {made.batch} × {made.steps:,}"
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     still = sum(p.numel() for p in model.parameters() if not p.requires_grad)

@@ -43,6 +43,7 @@ class Keeper:
             **self.about, "optimizer": scalars, "scaler": self.precision.scaler.state_dict(),
             "stamp": f"{loop.stamps:016x}", "position": loop.done * loop.course.batch,
             "epoch": loop.course.epoch(loop.done), "skipped": loop.stepper.guard.skipped,
+            "samples": loop.samples, "tokens": loop.tokens,
             "schedule": {"steps": loop.course.steps, "lr": loop.course.lr(loop.done)},
         }
         return save(self.folder, Checkpoint(loop.done, tensors, state), keep=self.keep)

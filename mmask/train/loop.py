@@ -27,6 +27,7 @@ class Loop:
 
     save: writes a checkpoint of the steps done. validate, draw: a validation loss and a health picture. probe: numbers
     of the features at a health point.
+    samples, tokens: what all steps done held (tokens of ragged streams alone).
     stamps: the chain of `mmask.train.stamp` over all steps done. trail: the file of every step's stamp.
     """
 
@@ -45,11 +46,13 @@ class Loop:
     done: int = 0
     stamps: int = START
     saved: int = -1
+    samples: int = 0
+    tokens: int = 0
     _clock: _Clock = field(init=False)
 
     def run(self, last: int) -> str:
         """Train until ``last`` steps are done. -> ``done``, ``stopped`` (early) or ``preempted`` (a signal)."""
-        self._clock = _Clock(self.done, self.feed)
+        self._clock = _Clock(self)
         while self.done < last:
             plans = self.feed.take()
             lr, decay = self.course.lr(self.done), self.course.decay(self.done)
@@ -60,6 +63,8 @@ class Loop:
             self.stamps = chain(self.stamps, self.done, outcome.stamp)
             self.trail.add(outcome.stamp)
             self.done += 1
+            self.samples += outcome.samples
+            self.tokens += outcome.tokens
             self._after(plans, outcome, lr)
             if self.ranks.any(self.signals.asked):
                 self._save()
@@ -69,7 +74,7 @@ class Loop:
 
     def _after(self, plans: BatchPlans, outcome: Outcome, lr: float) -> None:
         done, cadence = self.done, self.cadence
-        rate, wait = self._clock.pace(done, len(plans.batch) * self.ranks.world)
+        rate, wait = self._clock.pace()
         self.book.progress.step(done, outcome.loss, rate, wait)
         if cadence.logs(done):
             row = self._row(plans, outcome, lr, rate, wait)
@@ -79,22 +84,24 @@ class Loop:
                 row |= self.probe(done)
             self.trail.flush()
             self.book.row(row)
-            self._clock.restart(done)
+            self._clock.restart()
         if cadence.draws(done):
             self.draw(done)
-            self._clock.restart(done)
+            self._clock.restart()
         if cadence.saves(done):
             self._save()
-            self._clock.restart(done)
+            self._clock.restart()
 
     def _row(self, plans: BatchPlans, outcome: Outcome, lr: float, rate: float, wait: float) -> dict[str, Any]:
         ratios = plans.ratios()
         row: dict[str, Any] = {
             "step": self.done, "epoch": self.course.epoch(self.done), "loss": outcome.loss, "lr": lr,
             "grad_norm": outcome.grad_norm, "samples_per_s": rate, "data_wait": wait,
-            "samples": self.done * self.course.batch, "skipped": self.stepper.guard.skipped,
+            "samples": self.samples, "skipped": self.stepper.guard.skipped,
             "stamp": f"{self.stamps:016x}",
         }
+        if self.tokens:
+            row |= {"tokens": self.tokens, "tokens_per_s": self._clock.tokens()}
         if ratios:
             row["mask_ratio"] = sum(ratios.values()) / len(ratios)
         if self.course.decays is not None:
@@ -113,19 +120,28 @@ class Loop:
 
 
 class _Clock:
-    """Samples a second and the share of time spent waiting for data, since the last row."""
+    """Samples and tokens a second, and the share of time spent waiting for data, since the last row."""
 
-    def __init__(self, done: int, feed: Feed) -> None:
-        self._feed = feed
-        self.restart(done)
+    def __init__(self, loop: Loop) -> None:
+        self._loop = loop
+        self.restart()
 
-    def restart(self, done: int) -> None:
-        self._done, self._began, self._wait = done, time.monotonic(), self._feed.wait
+    def restart(self) -> None:
+        loop = self._loop
+        self._samples, self._tokens = loop.samples, loop.tokens
+        self._began, self._wait = time.monotonic(), loop.feed.wait
 
-    def pace(self, done: int, batch: int) -> tuple[float, float]:
-        spent = max(time.monotonic() - self._began, 1e-9)
-        waited = self._feed.wait - self._wait
-        return (done - self._done) * batch / spent, min(1.0, waited / spent)
+    def pace(self) -> tuple[float, float]:
+        """Samples a second, and the share of time spent waiting."""
+        spent = self._spent()
+        return (self._loop.samples - self._samples) / spent, min(1.0, (self._loop.feed.wait - self._wait) / spent)
+
+    def tokens(self) -> float:
+        """Tokens a second."""
+        return (self._loop.tokens - self._tokens) / self._spent()
+
+    def _spent(self) -> float:
+        return max(time.monotonic() - self._began, 1e-9)
 
 
 def _nothing() -> None:

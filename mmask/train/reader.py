@@ -9,10 +9,12 @@ from mmask.types import Batch
 
 
 class Reader(Protocol):
-    """Training, held-out and picture samples of one rank. samples, held_out: how many there are."""
+    """Training, held-out and picture samples of one rank. samples, held_out: how many there are.
+    units: what one epoch has of what ``data.batch_size`` counts: samples, or packs."""
 
     samples: int
     held_out: int
+    units: int
 
     def train(self, step: int) -> Iterable[Batch]:
         """This rank's part of each global batch, from optimizer step ``step`` on, without end."""

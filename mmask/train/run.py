@@ -87,7 +87,7 @@ class _Run:
         self.model = self._model(fresh=checkpoint is None)
         self.reader = job.open_reader(recipe, job.host, self.ranks, self.folder.ledger, self.model.group)
         self.stack.callback(self.reader.close)
-        self.course = course(recipe, self.reader.samples)
+        self.course = course(recipe, self.reader.units)
         wrapped = self._wrapped()
         self._brief(checkpoint)
         self.optimizer = make_optimizer(self.model, recipe.optim, self.course.lr(0))
@@ -166,11 +166,13 @@ class _Run:
     def _loop(self, wrapped: torch.nn.Module, average: Average | None, checkpoint: Checkpoint | None) -> Loop:
         recipe, train = self.recipe, self.train
         guard = Guard(self.folder.path, train.nonfinite_budget, train.seed, self.ranks.rank)
-        done, stamps = 0, START
+        done, stamps, samples, tokens = 0, START, 0, 0
         if checkpoint is not None:
             self.keeper.restore(checkpoint)
             done, stamps = checkpoint.step, int(checkpoint.state["stamp"], 16)
             guard.skipped = int(checkpoint.state.get("skipped", 0))
+            samples = int(checkpoint.state.get("samples", done * recipe.data.batch_size))
+            tokens = int(checkpoint.state.get("tokens", 0))
         averages: tuple[Callable[[], None], ...] = (self.model.update_emas,) if self.model.emas else ()
         if average is not None:
             averages = (*averages, average.update)
@@ -194,6 +196,7 @@ class _Run:
             probe=lambda step: self._judge(probe, average, step),
             trail=StampFile(self.folder.stamps, writes=self.ranks.first),
             done=done, stamps=stamps, saved=done if checkpoint else -1,
+            samples=samples, tokens=tokens,
         )
         return loop
 

@@ -49,6 +49,14 @@ class BatchPlans:
             self.step,
         )
 
+    def tokens(self) -> int:
+        """Valid places of the ragged streams; 0 where no stream is ragged."""
+        fields = self.batch.fields
+        ragged = (
+            layout for name, layout in self.layouts.items() if layout.valid is not None or f"{name}.length" in fields
+        )
+        return sum(int(layout.lengths().sum()) for layout in ragged)
+
     def ratios(self) -> dict[str, float]:
         """The realised mask ratio of each plan, by ``plan`` or ``plan.stream``."""
         return {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from mmask.errors import UsageError
 from mmask.recipe.schema import Recipe
 
 
@@ -65,10 +66,28 @@ def in_steps(epochs: float, samples: int, batch: int) -> int:
     return math.ceil(epochs * samples / batch - 1e-9)
 
 
+def unit_name(recipe: Recipe) -> str:
+    """What ``data.batch_size`` counts."""
+    return "samples" if recipe.data.pack is None else "packs"
+
+
+def tokens_a_step(recipe: Recipe) -> int:
+    """Places that the packs of one step have, filled or not. Raises UsageError without packing."""
+    pack = recipe.data.pack
+    if pack is None:
+        raise UsageError(
+            "schedule.tokens counts places of packs, and this recipe packs nothing",
+            hint="set data.pack, or give schedule.steps or schedule.epochs",
+        )
+    return pack.length * recipe.data.batch_size
+
+
 def course(recipe: Recipe, samples: int) -> Course:
-    """The course of a recipe over a training set of ``samples``."""
+    """The course of a recipe over a training set of ``samples`` (with packing: packs)."""
     schedule, batch = recipe.schedule, recipe.data.batch_size
     steps = schedule.steps
+    if steps is None and schedule.tokens is not None:
+        steps = -(-schedule.tokens // tokens_a_step(recipe))
     if steps is None:
         assert schedule.epochs is not None
         steps = max(1, in_steps(schedule.epochs, samples, batch))
@@ -91,7 +110,9 @@ def step_sums(recipe: Recipe, samples: int) -> dict[str, str]:
     schedule, made = recipe.schedule, course(recipe, samples)
     peak, how = peak_lr(recipe)
     lr = f"{peak:.4g} = {how}" if recipe.optim.lr is None else f"{peak:.4g}"
-    if schedule.steps is None:
+    if schedule.steps is None and schedule.tokens is not None:
+        steps = f"{made.steps:,} = {schedule.tokens:,} tokens / {tokens_a_step(recipe):,}"
+    elif schedule.steps is None:
         steps = f"{made.steps:,} = {schedule.epochs:g} epochs × {samples:,} / {made.batch}"
     else:
         steps = f"{made.steps:,} = {made.epoch(made.steps):.3g} epochs"

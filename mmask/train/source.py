@@ -8,7 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmask.data.bundle import Rule, bundles_of, rule_of
 from mmask.data.loader import Loader
+from mmask.data.part import Maker
 from mmask.data.stream import Stream, open_stream
 from mmask.errors import DataError
 from mmask.recipe.schema import DataSection, Recipe, Source, use
@@ -19,19 +21,24 @@ if TYPE_CHECKING:
     from mmask.plugin.host import Host
 
 VAL_BATCH = 64
+TRAIL = "windows.txt"  # in the run folder
 
 
 class StreamReader:
     """A `mmask.train.reader.Reader` of shards.
 
-    group: consecutive samples that are never parted. ledger: where unreadable samples are written.
+    group: consecutive samples that are never parted. ledger: where unreadable samples are written; where windows of
+    packs begin is remembered beside it.
+    trail: that file, where there is no ledger.
     """
 
     def __init__(
-        self, recipe: Recipe, host: Host, ranks: Ranks, *, ledger: Path | None = None, group: int = 1
+        self, recipe: Recipe, host: Host, ranks: Ranks, *, ledger: Path | None = None, group: int = 1,
+        trail: Path | None = None,
     ) -> None:
         self.recipe, self.ranks, self.ledger, self.group = recipe, ranks, ledger, group
         self.section = with_dataset(recipe.data, host)
+        self.trail = trail or (ledger.with_name(TRAIL) if ledger is not None else None)
         seed = recipe.train.seed
         self.stream = open_stream(self.section, seed=seed)
         self.kept = open_stream(self.section, seed=seed, val=True) if self.section.val else None
@@ -39,7 +46,10 @@ class StreamReader:
             name: host.build("decoder", spec, where=f"data.decode.{name}")
             for name, spec in recipe.data.decode.items()
         }
-        self.samples = len(self.stream)
+        self.samples = self.units = len(self.stream)
+        self.rule = rule_of(self.section)
+        if self.rule is not None and self.rule.length:
+            self.units = self._packs(self.rule)
         self.held_out = min(len(self.kept), recipe.train.val_samples) if self.kept is not None else 0
         self._open: list[Loader] = []
 
@@ -49,8 +59,15 @@ class StreamReader:
             self.stream, batch_size=self.section.batch_size, rank=self.ranks.rank, world=self.ranks.world,
             workers=self.section.workers, start=step * self.section.batch_size, group=self.group,
             fault_budget=self.section.fault_budget, ledger=self.ledger,
+            rule=self.rule, trail=self.trail,
         )
         return iter(loader)
+
+    def _packs(self, rule: Rule) -> int:
+        """Packs of an epoch, estimated from the first window: the same on every rank."""
+        maker = Maker(self.stream, self.decode, self.recipe.train.seed, False)
+        ragged = frozenset(name for one in self.decode.values() for name in getattr(one, "ragged", ()))
+        return bundles_of(maker, rule, ragged, batch=self.section.batch_size).per_epoch()
 
     def val(self) -> Iterator[Batch]:
         """This rank's share of the held-out samples, spread evenly over them, in evaluation form."""

@@ -21,11 +21,14 @@ from mmask.train.stamp import stamp
 from mmask.types import Losses, Share
 
 Numbers = dict[str, float]
+_TOKENS, _SAMPLES = ".tokens", ".samples"  # no term has a name like this
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a step did. terms: each loss term of the whole global batch, unweighted. stamp: see `stamp`."""
+    """What a step did. terms: each loss term of the whole global batch, unweighted. stamp: see `stamp`.
+    tokens, samples: valid places of its
+    ragged streams, and samples, over all ranks."""
 
     loss: float
     terms: Numbers
@@ -33,6 +36,8 @@ class Outcome:
     skipped: bool
     stamp: int
     metrics: Numbers = field(default_factory=dict)
+    tokens: int = 0
+    samples: int = 0
 
 
 @dataclass
@@ -62,7 +67,10 @@ class Stepper:
         plans: the whole step's plans; their batch is on the device. ``meanwhile`` runs while the device
         works on the gradients: it gets the next batch.
         """
-        counts = self.ranks.sum_table(self.model.denominators(plans))
+        counts = self.ranks.sum_table(
+            {**self.model.denominators(plans), _TOKENS: plans.tokens(), _SAMPLES: len(plans.batch)}
+        )
+        tokens, samples = int(counts.pop(_TOKENS)), int(counts.pop(_SAMPLES))
         mark = self.ranks.sum_words([stamp(plans)])[0]
         set_lr(self.optimizer, lr)
         self.optimizer.zero_grad(set_to_none=True)
@@ -74,7 +82,7 @@ class Stepper:
             terms, metrics, grad_norm = self._gather(parts, counts, norm)
             loss = sum(terms[name] * weight for name, weight in _weights(parts[0]).items())
             skipped = self._apply(plans, step, {"loss": loss, "grad_norm": grad_norm, **terms})
-        return Outcome(loss, terms, grad_norm, skipped, mark, metrics)
+        return Outcome(loss, terms, grad_norm, skipped, mark, metrics, tokens, samples)
 
     def backward(self, plans: BatchPlans, counts: Numbers, step: int) -> list[Losses]:
         """Forward and backward of every micro-batch; gradients add up in the parameters."""
@@ -82,12 +90,13 @@ class Stepper:
 
     def _cut(self, plans: BatchPlans) -> Iterator[tuple[int, BatchPlans]]:
         """Micro-batches, as equal as they can be."""
-        rows, parts = len(plans.batch), self.accumulate
+        parts = self.accumulate
         if parts == 1:
             yield 0, plans
             return
         for i in range(parts):
-            yield i, plans.rows(rows * i // parts, rows * (i + 1) // parts)
+            part = plans.batch.part(i, parts)
+            yield i, plans.rows(part.start, part.stop)
 
     def _backward(self, micro: int, part: BatchPlans, counts: Numbers, step: int) -> Losses:
         """Forward and backward of one micro-batch. Each term is divided by the count of the whole step.

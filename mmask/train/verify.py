@@ -14,7 +14,7 @@ from mmask.train.checkpoint import list_steps, load_state
 from mmask.train.folder import RunFolder
 from mmask.train.ranks import Ranks
 from mmask.train.revive import load_resolved
-from mmask.train.source import StreamReader
+from mmask.train.source import TRAIL, StreamReader
 from mmask.train.stamp import START, chain, read_stamps, stamp
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def verify(run: Path, host: Host, *, around: int = 20, everything: bool = False,
             hint="compare metrics.jsonl of two runs instead",
         )
     resumes = tuple(sorted({int(s["step"]) for s in folder.starts() if 0 < int(s.get("step", 0)) < steps}))
-    reader = StreamReader(recipe, host, Ranks())
+    reader = StreamReader(recipe, host, Ranks(), trail=run / TRAIL)
     checked = 0
     try:
         for first, last in windows(steps, resumes, around, everything):

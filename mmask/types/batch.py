@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mmask.errors import PlanError
 from mmask.keyed import Keys
 
 if TYPE_CHECKING:
@@ -54,6 +55,8 @@ class Batch:
     ids: (B,) uint64 hashes of sample ids. visits: (B,) int64. names: readable ids for messages.
     epoch: the epoch of the first sample. position: the global position of the first sample.
     augment: name -> (B, P) numbers that describe the augmentation drawn, for fingerprints.
+    packs: (P + 1,) int64 offsets where the packs of a packed batch begin, and B; None without packing. A pack is
+        a run of samples that ranks and micro-batches never part; attention never crosses samples anyway.
     """
 
     fields: Mapping[str, Any]
@@ -63,6 +66,7 @@ class Batch:
     epoch: int = 0
     position: int = 0
     augment: Mapping[str, np.ndarray] = field(default_factory=dict)
+    packs: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -90,10 +94,27 @@ class Batch:
         return replace(self, fields={**self.fields, name: value})
 
     def rows(self, start: int, stop: int) -> Batch:
-        """Samples ``start:stop``, for micro-batches."""
+        """Samples ``start:stop``, for micro-batches. Raises PlanError when that parts a pack."""
         cut = {name: value[start:stop] for name, value in self.fields.items()}
         augment = {name: value[start:stop] for name, value in self.augment.items()}
         return replace(
             self, fields=cut, ids=self.ids[start:stop], visits=self.visits[start:stop],
             names=self.names[start:stop], position=self.position + start, augment=augment,
+            packs=self._packs(start, stop),
         )
+
+    def _packs(self, start: int, stop: int) -> np.ndarray | None:
+        if self.packs is None:
+            return None
+        inside = self.packs[(self.packs >= start) & (self.packs <= stop)]
+        if not len(inside) or inside[0] != start or inside[-1] != stop:
+            raise PlanError(f"samples {start}:{stop} part a pack; packs begin at {self.packs.tolist()}")
+        return inside - start
+
+    def part(self, number: int, parts: int) -> slice:
+        """The samples of micro-batch ``number`` of ``parts``, as equal as they can be; packs stay whole."""
+        count = len(self) if self.packs is None else len(self.packs) - 1
+        first, last = count * number // parts, count * (number + 1) // parts
+        if self.packs is not None:
+            first, last = int(self.packs[first]), int(self.packs[last])
+        return slice(first, last)
