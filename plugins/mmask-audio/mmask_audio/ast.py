@@ -29,8 +29,8 @@ class SpectrogramEncoder(nn.Module):
 
     width, depth, heads, mlp_ratio, qkv_bias, eps, drop_path: of the blocks. distilled: a second token in front, as DeiT
     has. std: of positions and tokens. pool: what ``pooled`` is, the ``mean`` of the places or of the tokens in front
-    (``cls``); the reference fine-tunes on either. fast: large products through oneDNN on CPUs where it is the faster library; False
-    is the plain twin. tokenizer (wired): offers ``patch`` and ``grid``.
+    (``cls``); the reference fine-tunes on either. fast: large products through oneDNN on CPUs where it is the faster
+    library; False is the plain twin. tokenizer (wired): offers ``patch`` and ``grid``.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class SpectrogramEncoder(nn.Module):
             x = x + places[0].index_select(0, rows).view_as(x)
         else:
             x = x + places
-        ahead = [token for token in (self.cls_token, self.dist_token) if token is not None]
+        ahead: list[Tensor] = [token for token in (self.cls_token, self.dist_token) if token is not None]
         front = torch.cat(ahead, 1) + table[:, : self.prefix]
         return torch.cat([front.expand(layout.batch, -1, -1).to(x.dtype), x], 1)
 
