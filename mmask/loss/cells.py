@@ -28,7 +28,9 @@ class CellError:
         if value.shape != truth.shape:
             raise PlanError(f"the head predicts {tuple(value.shape)}, the target is {tuple(truth.shape)}")
         if scored.unit != "cell" or scored.weight is None:
-            raise PlanError(f"this loss compares cells, not {scored.unit}s", hint="set the objective's scored to 'cells'")
+            raise PlanError(
+                f"this loss compares cells, not {scored.unit}s", hint="set the objective's scored to 'cells'"
+            )
         dtype = torch.promote_types(value.dtype, torch.float32)
         error = value.to(dtype) - truth.to(value.device, dtype)
         each = error.abs() if self.kind == "l1" else error.square()

@@ -30,7 +30,8 @@ class ClusterMasker:
     """
 
     def __init__(
-        self, *, count: int | None = None, ratio: Ratio = 0.78, sizes: Sequence[int] = (3, 4, 5), reference: bool = False,
+        self, *, count: int | None = None, ratio: Ratio = 0.78, sizes: Sequence[int] = (3, 4, 5),
+        reference: bool = False,
     ) -> None:
         check_ratio(ratio)
         if not sizes or min(sizes) < 1 or (count is not None and count < 0):
@@ -45,7 +46,8 @@ class ClusterMasker:
             raise PlanError(f"clusters need a whole grid of two axes; this layout has {layout.grid or 'a sequence'}")
         free = layout.maskable().numpy()
         places = free.sum(1)
-        goal = np.floor(places * ratio_at(self.ratio, keys.step)).astype(np.int64) if self.count is None else np.minimum(self.count, places)
+        share = np.floor(places * ratio_at(self.ratio, keys.step)).astype(np.int64)
+        goal = share if self.count is None else np.minimum(self.count, places)
         size = np.array(self.sizes)[keys.integers("size", 1, 0, len(self.sizes))[:, 0]]
         hidden = (self._released if self.reference else self._even)(layout.grid, free, goal, size, keys)
         check_visible(layout, hidden, "lower mask.count or mask.ratio")

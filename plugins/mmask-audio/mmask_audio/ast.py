@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from timm.models.vision_transformer import Block
@@ -28,16 +28,20 @@ class SpectrogramEncoder(nn.Module):
     front, timm's blocks, a norm (Gong et al. 2021).
 
     width, depth, heads, mlp_ratio, qkv_bias, eps, drop_path: of the blocks. distilled: a second token in front, as DeiT
-    has. std: of positions and tokens. fast: large products through oneDNN on CPUs where it is the faster library; False
-    is the plain twin. tokenizer (wired): offers ``patch`` and ``grid``.
+    has. std: of positions and tokens. pool: what ``pooled`` is, the ``mean`` of the places or of the tokens in front
+    (``cls``); the reference fine-tunes on either. fast: large products through oneDNN on CPUs where it is the faster
+    library; False is the plain twin. tokenizer (wired): offers ``patch`` and ``grid``.
     """
 
     def __init__(
         self, *, tokenizer: Any, width: int = 768, depth: int = 12, heads: int = 12, mlp_ratio: float = 4.0,
         qkv_bias: bool = True, eps: float = 1e-6, drop_path: float = 0.0, distilled: bool = True, std: float = 0.02,
-        fast: bool = True,
+        pool: Literal["mean", "cls"] = "mean", fast: bool = True,
     ) -> None:
         super().__init__()
+        if pool not in ("mean", "cls"):
+            raise RecipeError(f"pool is '{pool}'; it is mean or cls")
+        self.pooling = pool
         if width % heads:
             raise RecipeError(f"a ViT of width {width} cannot have {heads} heads")
         self.width, self.fast, self.prefix = width, fast, 2 if distilled else 1
@@ -94,13 +98,13 @@ class SpectrogramEncoder(nn.Module):
             x = x + places[0].index_select(0, rows).view_as(x)
         else:
             x = x + places
-        ahead = [token for token in (self.cls_token, self.dist_token) if token is not None]
+        ahead: list[Tensor] = [token for token in (self.cls_token, self.dist_token) if token is not None]
         front = torch.cat(ahead, 1) + table[:, : self.prefix]
         return torch.cat([front.expand(layout.batch, -1, -1).to(x.dtype), x], 1)
 
     def forward(self, view: View, *, taps: Sequence[str] = ()) -> Encoded:
         """The states after the final norm. taps: ``block.i``, the (B, prefix + K, width) output of block i, negative
-        counted from the end. ``pooled`` is the mean over the places (the reference's fine-tuning), in evaluation mode.
+        counted from the end. ``pooled`` is made in evaluation mode.
         """
         names = {f"block.{i}": i % len(self.blocks) for i in range(-len(self.blocks), len(self.blocks))}
         unknown = [tap for tap in taps if tap not in names]
@@ -118,6 +122,8 @@ class SpectrogramEncoder(nn.Module):
         return Encoded(layout, x, self.prefix, None if self.training else self._pooled(x, layout.valid), found)
 
     def _pooled(self, x: Tensor, valid: Tensor | None) -> Tensor:
+        if self.pooling == "cls":
+            return x[:, : self.prefix].mean(1)
         places = x[:, self.prefix :]
         if valid is None:
             return places.mean(1)

@@ -36,7 +36,7 @@ class SsastWeights:
             raise CheckpointError(f"none of the {len(weights)} tensors has a name of SSAST's")
         table, encoder = own["encoder"].get("pos_embed"), cast(Any, modules["encoder"])
         if table is not None and table.shape != encoder.pos_embed.shape:
-            own["encoder"]["pos_embed"] = _resized(table, encoder)
+            own["encoder"]["pos_embed"] = fit_positions(table, encoder)
             yield f"resized: encoder pos_embed from {table.shape[1]} to {encoder.pos_embed.shape[1]} rows"
         yield from (f"unexpected: {len(own[part])} tensors of the head '{part}'" for part in own
                     if own[part] and part not in modules)
@@ -79,7 +79,8 @@ def split(weights: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
     return parts
 
 
-def _resized(table: Tensor, encoder: Any) -> Tensor:
+def fit_positions(table: Tensor, encoder: Any) -> Tensor:
+    """A position table of the same bands for the encoder's grid. Raises CheckpointError where the bands differ."""
     bands = encoder.grid[0]
     for prefix in (encoder.prefix, 2, 1):
         columns, rest = divmod(table.shape[1] - prefix, bands)

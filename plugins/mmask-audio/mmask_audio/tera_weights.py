@@ -21,6 +21,7 @@ _LAYER = {
 }
 _LAYERS, _QKV, _KINDS = "encoder.layer.", "attention.self.", ("query", "key", "value")
 _HEAD = {"dense.": "dense.", "LayerNorm.": "norm.", "output.": "output."}
+_SETTINGS = ("Settings", "Config", "Runner", "Args", "Optimizer")
 _PARTS = {"Transformer.": "encoder", "SpecHead.": "head"}
 
 
@@ -37,7 +38,7 @@ class TeraWeights:
         for part in _PARTS:
             name = part.removesuffix(".")
             try:
-                tensors = read_tensors(path, inner=(name,), ignore=("Settings", "Config", "Runner", "Args", "Optimizer"))
+                tensors = read_tensors(path, inner=(name,), ignore=_SETTINGS)
             except CheckpointError:
                 if part == "Transformer.":
                     raise

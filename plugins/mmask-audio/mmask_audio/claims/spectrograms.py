@@ -25,6 +25,8 @@ CLAIMS: tuple[Component, ...] = (
     Component("tokenizer", "spectrogram", "mmask_audio.spectrogram:SpectrogramTokenizer", "patches, band by band"),
     Component("encoder", "ast", "mmask_audio.ast:SpectrogramEncoder", "a ViT over patches of a spectrogram (SSAST)"),
     Component("weights", "ssast", "mmask_audio.ssast_weights:SsastWeights", "checkpoints of the reference SSAST"),
+    Component("weights", "hf-ast", "mmask_audio.ast_weights:AstWeights", "transformers' ASTModel"),
+    Component("exporter", "hf-ast", "mmask_audio.ast_export:AstExporter", "a folder for ASTModel.from_pretrained"),
     Component("preview", "spectrogram", "mmask_audio.preview:SpectrogramPreview", "original, altered, reconstructed"),
     *(
         Component("recipe", name, f"mmask_audio.recipes.ssast:{name.replace('-', '_')}", summary)

@@ -34,7 +34,7 @@ def ssast(
         clustered = bins // patch[0] > 1
         masker = use("clusters", count=count, sizes=(3, 4, 5)) if clustered else use("random", count=count)
     view = {"corrupt": use("token")}
-    shared = {"head": use("two-layers"), "target": use("values")}
+    shared = {"head": use("two-layers"), "target": use("values", trivial_knows="nothing")}
     return Recipe(
         name=name, summary=summary, paper=_PAPER,
         data=DataSection(
@@ -60,7 +60,7 @@ def ssast(
         # the masked accuracy stalls; a cosine takes its place.
         optim=OptimSection(lr=1e-4, betas=(0.95, 0.999), weight_decay=5e-7),
         schedule=ScheduleSection(epochs=10, warmup_steps=1000),
-        preview=use("spectrogram"),
+        preview=use("spectrogram", objective="generate"),
         profiles={"demo": {**_DEMO, **_demo(patch, bins), **(demo or {})}},
     )
 

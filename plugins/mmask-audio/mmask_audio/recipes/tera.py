@@ -49,7 +49,8 @@ def tera(
         },
         objectives={
             "reconstruction": ObjectiveSection(
-                scored="cells", head=use("spectrum"), target=use("values"), loss=use("cells", kind="l1"),
+                scored="cells", head=use("spectrum"), target=use("values", trivial_knows="nothing"),
+                loss=use("cells", kind="l1"),
             )
         },
         # linear warm-up of 7 %, then down to 0; biases and norms are not decayed
