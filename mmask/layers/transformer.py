@@ -244,7 +244,7 @@ class Transformer(nn.Module):
             rows = wanted if number == final else None
             arguments = (x, segments, rule, tables.get(self.kinds[number]), inner, rows)
             if self._skips():
-                x = _touched(x, layer)
+                x = _touched(x if rows is None else pick(x, rows), layer)
             elif self.grad_checkpointing and self.training:
                 x = checkpoint(layer, *arguments, use_reentrant=False)
             else:
