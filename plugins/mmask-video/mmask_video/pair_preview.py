@@ -19,8 +19,8 @@ class ClipAndWords:
     code of the cell is the model's first guess and red where not; the caption below, hidden words in brackets with
     the model's guess behind an arrow.
 
-    samples: how many clips. columns: frames of a line. tile: least side of a frame in pixels. cells, words: names of the
-    objectives that predict codes and words.
+    samples: how many clips. columns: frames of a line. tile: least side of a frame in pixels. cells, words: names of
+    the objectives that predict codes and words.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class ClipAndWords:
             rows["codes"] = tinted(drawn, plan.hidden & ~right, plan, _WRONG, 0.55)
             guesses = words.predict(scene)
         captions = _captions(model.tokenizers[text], scene, scene.plan(str(words.plan), text), text, guesses)
-        note = f"{plan.ratio():.0%} of the cells hidden" + ("; green: the right code is guessed first" if predict else "")
+        note = f"{plan.ratio():.0%} of the cells hidden{'; green: the right code is guessed first' if predict else ''}"
         return strip(rows, note, self.columns, self.tile, captions)
 
 
