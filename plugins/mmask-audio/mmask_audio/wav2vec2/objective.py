@@ -93,7 +93,8 @@ class CodeContrast(MaskedObjective):
             "prob_perplexity": perplexity(probs.sum(0) * share).sum(),
         }
         temperature = getattr(self.target, "temperature", None)
-        return numbers | ({"temperature": temperature(scene.step)} if callable(temperature) else {})
+        drawn = scene.training and callable(temperature)  # evaluation draws no noise
+        return numbers | ({"temperature": temperature(scene.step)} if drawn else {})
 
 
 class FeaturePenalty(nn.Module):
