@@ -126,7 +126,7 @@ def _evaluators(section: ProbeSection, host: Host) -> dict[str, Evaluator]:
     for number, spec in enumerate(section.evaluators):
         where = f"train.probe.evaluators.{number}"
         judge: Any = host.build("evaluator", spec, where=where)
-        if judge.wants == "network":
+        if judge.wants in ("network", "samples"):
             raise RecipeError(f"{where}: '{spec.use}' trains the network, which costs too much at a health point",
                               hint="use knn, linear or attentive here, and mmask eval for the rest")
         made[spec.use.rpartition("/")[2]] = judge
