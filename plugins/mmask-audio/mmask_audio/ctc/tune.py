@@ -25,7 +25,7 @@ class CtcTune:
     first, and the rate rises, stays and decays over 10, 40 and 50 % of the steps. SUPERB's probes are the same with
     ``freeze=all layers=weighted``. Decoding is greedy, without a language model.
 
-    freeze: what of the run never learns: ``front`` (modules in front of the encoder), ``all``, or ``none``. head_first:
+    freeze: what of the run never learns: ``front`` (modules in front of the encoder), ``all``, or ``nothing``. head_first:
     share of the steps in which only the linear layer (and the weights of layers) learns. layers: the ``last`` states,
     or a ``weighted`` sum of all layers. epochs, batch: passes, and recordings of a step. lr, head_lr: peaks for the
     encoder and for what is new. warmup, hold: shares of the steps; the rest decays exponentially to 5 %. weight_decay:
@@ -39,7 +39,7 @@ class CtcTune:
     wants = "samples"
 
     def __init__(
-        self, *, freeze: Literal["front", "all", "none"] = "front", head_first: float = 0.1,
+        self, *, freeze: Literal["front", "all", "nothing"] = "front", head_first: float = 0.1,
         layers: Literal["last", "weighted"] = "last", epochs: int = 50, batch: int = 16, lr: float = 1e-4,
         head_lr: float = 1e-3, warmup: float = 0.1, hold: float = 0.4, weight_decay: float = 0.0,
         clip: float | None = 5.0, dropout: float = 0.1, transcript: str = "txt",
