@@ -47,10 +47,7 @@ def mmask_components() -> tuple[Component, ...]:
             "evaluator", "attentive", "mmask.evaluate.attentive:AttentiveProbe",
             "one query that attends to the fixed states of all places",
         ),
-        Component(
-            "evaluator", "weighted", "mmask.evaluate.weighted:WeightedLayers",
-            "a linear head on a learnt weighted sum of all layers (SUPERB)",
-        ),
+        Component("evaluator", "weighted", "mmask.evaluate.weighted:WeightedLayers", "a learnt sum of layers (SUPERB)"),
         Component("evaluator", "finetune", "mmask.evaluate.finetune:FineTune", "the whole encoder, end to end"),
         Component("tracker", "tensorboard", "mmask.observe.tensorboard:TensorBoardTracker", "event files"),
     )

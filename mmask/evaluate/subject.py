@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from mmask.data.loader import Loader
 from mmask.data.stream import Stream, open_stream
 from mmask.errors import CheckpointError, DataError, RecipeError, SampleError, UsageError
+from mmask.evaluate.backbone import Backbone
 from mmask.evaluate.subset import Subset, spread
 from mmask.plugin.options import options_of
 from mmask.recipe.schema import Recipe, Source, use
@@ -287,16 +288,3 @@ class RunSubject:
             "limit": self.reading.limit, "recipe": recipe, "decode": decode, "precision": self.precision.name,
             "plugins": self.host.versions(),
         }
-
-
-class Backbone(nn.Module):
-    """The exported network and the tokenizers in front of it, and nothing that only pretraining used."""
-
-    def __init__(self, model: MaskedModel, answer: Callable[[Batch], Any]) -> None:
-        super().__init__()
-        self.encoder, self.front_ends = model.encoder, model.front_ends
-        self._answer = answer
-
-    def forward(self, batch: Batch) -> Any:
-        """(B, width), or what was asked for."""
-        return self._answer(batch)

@@ -42,7 +42,8 @@ class WeightedLayers:
 
     def _head(self, fit: Labelled) -> nn.Module:
         assert fit.layers is not None
-        return WeightedHead(*fit.layers.shape[1:], fit.classes, normalise=self.normalise)
+        _, layers, width = fit.layers.shape
+        return WeightedHead(layers, width, fit.classes, normalise=self.normalise)
 
 
 class LayerSum(nn.Module):

@@ -81,6 +81,7 @@ class Probe:
         for name, judge in self.evaluators.items():
             fit, test, _ = pair(*tables[judge.wants])
             verdict = judge(fit, test, seed=fold(self.seed, "probe") >> 1)
+            assert verdict.scores is not None  # those that measure by themselves are refused above
             accuracy[name] = float((verdict.scores.argmax(1) == test.labels).double().mean())
         known = spectrum(tables[POOLED][0]["features"].numpy())
         return Found(known.rank, known.std, accuracy)

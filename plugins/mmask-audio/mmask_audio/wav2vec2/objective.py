@@ -92,9 +92,10 @@ class CodeContrast(MaskedObjective):
             "code_perplexity": perplexity(hard.sum(0) * share).sum(),
             "prob_perplexity": perplexity(probs.sum(0) * share).sum(),
         }
-        temperature = getattr(self.target, "temperature", None)
-        drawn = scene.training and callable(temperature)  # evaluation draws no noise
-        return numbers | ({"temperature": temperature(scene.step)} if drawn else {})
+        temperature: Any = getattr(self.target, "temperature", None)
+        if scene.training and temperature is not None:  # evaluation draws no noise
+            numbers["temperature"] = temperature(scene.step)
+        return numbers
 
 
 class FeaturePenalty(nn.Module):
