@@ -15,7 +15,7 @@ from mmask.plugin.spec import hookimpl
 if TYPE_CHECKING:
     from mmask.data.source import open_source  # noqa: F401
     from mmask.errors import *  # noqa: F403
-    from mmask.evaluate.weighted import LayerSum  # noqa: F401
+    from mmask.evaluate.weighted import LayerSum, WeightedLayers  # noqa: F401
     from mmask.heads.decoder import TransformerDecoder  # noqa: F401
     from mmask.heads.linear import LinearHead, StatesHead  # noqa: F401
     from mmask.keyed import Keys, fold, seeded_scope, single  # noqa: F401
@@ -59,7 +59,7 @@ _TABLE = {
         "ScheduleSection", "Source", "Spec", "TaskSection", "TrainSection", "ViewSection", "use",
     ),
     "mmask.data.source": ("open_source",),
-    "mmask.evaluate.weighted": ("LayerSum",),
+    "mmask.evaluate.weighted": ("LayerSum", "WeightedLayers"),
     "mmask.tokenize.grid": ("grid_shape", "patchify", "unpatchify"),
     "mmask.layers.positions": ("resize_positions", "sincos"),
     "mmask.layers.ranks": ("across_ranks",),

@@ -70,8 +70,7 @@ def run(tmp_path_factory):
     weights = Wav2Vec2Weights().write(build_model(made.recipe, host))
     save_file({name: value.contiguous() for name, value in weights.items()}, folder / "w.safetensors")
     list(bring(folder / "w.safetensors", "wav2vec2", made, host, folder / "run"))
-    urls = [shard(folder / f"{name}.tar", words(count, i)) for i, (name, count) in enumerate((("fit", 48), ("val", 12)))]
-    yield folder / "run", *urls
+    yield folder / "run", shard(folder / "fit.tar", words(48, 0)), shard(folder / "val.tar", words(12, 1))
     torch.set_num_threads(before)
 
 
