@@ -29,8 +29,8 @@ class CtcTune:
     head_first: share of the steps in which only the linear layer (and the weights of layers) learns. layers: the
     ``last`` states, or a ``weighted`` sum of all layers. epochs, batch: passes, and recordings of a step. lr, head_lr:
     peaks for the encoder and for what is new. warmup, hold: shares of the steps; the rest decays exponentially to 5 %.
-    weight_decay: decoupled. clip: largest gradient norm. dropout: in front of the linear layer. transcript: the text part of a
-    sample, or ``json.<key>``.
+    weight_decay: decoupled. clip: largest gradient norm. dropout: in front of the linear layer. transcript: the text
+    part of a sample, or ``json.<key>``.
 
     Case and punctuation are not asked for. Metrics: ``wer`` and ``cer``, edits over words and characters of all test
     recordings; a character that training never saw is an error.
