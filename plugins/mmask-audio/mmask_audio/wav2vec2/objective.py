@@ -73,7 +73,7 @@ class CodeContrast(MaskedObjective):
         whole = self.coupling == "global"
         groups = 1 if whole else -(-len(scene.batch) // self.group)
         which = torch.zeros_like(rows) if whole else rows // self.group
-        here = torch.bincount(which, minlength=groups).to(probs.dtype)
+        here = probs.new_zeros(groups).index_add(0, which, probs.new_ones(len(which)))
         summed = probs.new_zeros(groups, *probs.shape[1:]).index_add(0, which, probs)
         total, count = summed, here
         if whole and scene.training:
