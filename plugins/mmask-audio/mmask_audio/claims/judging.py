@@ -6,5 +6,5 @@ from mmask.api import Component
 
 CLAIMS: tuple[Component, ...] = (
     Component("evaluator", "ctc", "mmask_audio.ctc.tune:CtcTune", "word and character errors on transcribed speech"),
-    Component("evaluator", "frames", "mmask_audio.frames:FrameProbe", "what each frame is, from a sum of layers"),
+    Component("evaluator", "frames", "mmask_audio.frame_probe:FrameProbe", "what each frame is, from a sum of layers"),
 )

@@ -1,1 +1,1 @@
-"""Recipes, one file for each method."""
+"""Recipes, one file a paper."""

@@ -18,7 +18,7 @@ from mmask.export.bring import bring
 from mmask.plugin.host import Host
 from mmask.recipe.resolve import resolve
 from mmask.train.build import build_model
-from mmask_audio.frames import Spans, _at_frames
+from mmask_audio.frame_probe import Spans, _at_frames
 from mmask_audio.wav2vec2.weights import Wav2Vec2Weights
 
 TONES = {"low": 300.0, "mid": 900.0, "high": 1900.0}
