@@ -18,13 +18,14 @@ if TYPE_CHECKING:
     from mmask.evaluate.weighted import LayerSum, WeightedLayers  # noqa: F401
     from mmask.heads.decoder import TransformerDecoder  # noqa: F401
     from mmask.heads.linear import LinearHead, StatesHead  # noqa: F401
+    from mmask.heads.pooled import PooledHead  # noqa: F401
     from mmask.keyed import Keys, fold, seeded_scope, single  # noqa: F401
+    from mmask.layers.attention import Rule, attend  # noqa: F401
     from mmask.layers.block import key_bias, run_block  # noqa: F401
+    from mmask.layers.distance import alibi_slopes, rotary_tables  # noqa: F401
     from mmask.layers.gather import fill, fill_index, flat_index, take_places  # noqa: F401
     from mmask.layers.linear import linear, product  # noqa: F401
     from mmask.layers.places import rows_at, states_at  # noqa: F401
-    from mmask.layers.attention import Rule, attend  # noqa: F401
-    from mmask.layers.distance import alibi_slopes, rotary_tables  # noqa: F401
     from mmask.layers.positions import resize_positions, sincos  # noqa: F401
     from mmask.layers.ranks import across_ranks  # noqa: F401
     from mmask.layers.segments import Segments  # noqa: F401
@@ -46,8 +47,8 @@ _TABLE = {
     ),
     "mmask.keyed": ("Keys", "fold", "seeded_scope", "single"),
     "mmask.types": (
-        "Action", "Batch", "Encoded", "Labelled", "Layout", "Losses", "MaskPlan", "Prediction", "Sample", "SampleId",
-        "Scored", "Share", "Target", "TargetSource", "Term", "Tokens", "Verdict", "View", "Visibility",
+        "Action", "Batch", "Encoded", "Labelled", "Layout", "Losses", "MaskPlan", "Prediction", "Record", "Sample",
+        "SampleId", "Scored", "Share", "Target", "TargetSource", "Term", "Tokens", "Verdict", "View", "Visibility",
     ),
     "mmask.protocols": (
         "Corruption", "Decoder", "Encoder", "Evaluator", "Exporter", "Head", "Loss", "Masker", "Objective", "Packer",
@@ -73,6 +74,7 @@ _TABLE = {
     "mmask.layers.transformer": ("ACTIVATIONS", "LayerParts", "StackParts", "Transformer"),
     "mmask.heads.decoder": ("TransformerDecoder",),
     "mmask.heads.linear": ("LinearHead", "StatesHead"),
+    "mmask.heads.pooled": ("PooledHead",),
     "mmask.train.objective": ("MaskedObjective",),
     "mmask.train.model": ("MaskedModel", "PlanMaker", "ViewMaker"),
     "mmask.train.program": ("Program", "Task"),

@@ -28,12 +28,13 @@ def mmask_components() -> tuple[Component, ...]:
         Component(
             "corruption", "sample-ids", "mmask.corrupt.sample:SampleIds", "draws from another network (ELECTRA)"
         ),
-        Component("target", "replaced", "mmask.target.replaced:Replaced", "whether a view's ids are still the clean ones"),
+        Component("target", "replaced", "mmask.target.replaced:Replaced", "whether ids are still the clean ones"),
         Component("loss", "binary", "mmask.loss.binary:BinaryCrossEntropy", "yes or no, in nats"),
         Component("masker", "run", "mmask.mask.run:RunMasker", "runs of words: n-grams, SpanBERT's spans"),
         Component("loss", "l1", "mmask.loss.absolute:MeanAbsoluteError", "absolute error, averaged in each place"),
         Component("loss", "cross-entropy", "mmask.loss.entropy:CrossEntropy", "-log softmax of the right id, in nats"),
         Component("head", "linear", "mmask.heads.linear:LinearHead", "one linear layer at scored places"),
+        Component("head", "pooled", "mmask.heads.pooled:PooledHead", "one linear layer on the pooled state"),
         Component("head", "states", "mmask.heads.linear:StatesHead", "the network's own states, no layer"),
         Component("target", "latents", "mmask.target.latents:Latents", "a network's states, without gradient (CAE)"),
         Component("target", "ids", "mmask.target.ids:Ids", "the clean ids at scored places (BERT)"),

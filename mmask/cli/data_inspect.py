@@ -107,11 +107,13 @@ def _sheet(session: Session, seen: Survey, name: str | None, out: Path) -> None:
 
 
 def _drawer(session: Session, parts: Sequence[str]) -> str:
-    """The preview that draws stored samples with one of these parts."""
-    for claim in session.host.claims("preview"):
-        takes = getattr(session.host.target("preview", claim.qualified), "parts", ())
-        if set(takes) & set(parts):
-            return claim.qualified
+    """The preview that draws stored samples with one of these parts; one that calls itself a ``fallback``, because its
+    parts also lie beside other things, comes last."""
+    names = [claim.qualified for claim in session.host.claims("preview")]
+    targets = {name: session.host.target("preview", name) for name in names}
+    for name in sorted(targets, key=lambda one: bool(getattr(targets[one], "fallback", False))):
+        if set(getattr(targets[name], "parts", ())) & set(parts):
+            return name
     raise UsageError(
         f"no installed preview draws {', '.join(parts)}", hint="leave --out away, or install the modality's plugin"
     )

@@ -24,7 +24,7 @@ _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 1 << 10, "mi": 1 << 2
 
 
 @click.command(context_settings={"ignore_unknown_options": True})
-@click.argument("source", type=click.Path(path_type=Path), metavar="FOLDER|MANIFEST")
+@click.argument("source", type=click.Path(path_type=Path), metavar="FOLDER|MANIFEST|FILE")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True,
               help="Where the shards go.")
 @click.option("--shard-size", default="256MB", show_default=True, metavar="SIZE",
@@ -41,11 +41,12 @@ def command(
     session: Session, source: Path, out: Path, shard_size: str, val_fraction: float, seed: int, jobs: int,
     packer: str | None, options: Sequence[str],
 ) -> None:
-    """Write a folder or a manifest of files into shuffled shards.
+    """Write a folder, a manifest of files, or a file of many samples into shuffled shards.
 
     In a folder of folders, the first level names the classes. A MANIFEST is a .csv, .tsv or .jsonl with a
     column 'path' (relative to it), and if you like 'key', 'label', 'caption', 'split' and 'group'; other
-    columns are stored as JSON. Further options go to the packer (images: --resize 256 --quality 90).
+    columns are stored as JSON. A FILE holds many samples, which its packer finds. Further options go to the
+    packer (images: --resize 256 --quality 90).
 
     The order is drawn from --seed; what was written is read back and compared; the same command again goes
     on where it was stopped. Files that cannot be read are listed in OUT/pack-failed.jsonl.
@@ -54,10 +55,10 @@ def command(
     from mmask.data.rows import class_names, read_rows, with_splits
 
     made, extensions = _packer(session, packer, source, options)
-    rows = with_splits(read_rows(source, extensions), val_fraction, seed)
+    rows = with_splits(read_rows(source, extensions, getattr(made, "records", None)), val_fraction, seed)
     size, count = shard_size_of(shard_size)
     plans = plan_shards(rows, made, seed=seed, shard_bytes=size, shard_count=count)
-    session.notify(f"packing {len(rows):,} files into {len(plans)} shards in {out}")
+    session.notify(f"packing {len(rows):,} samples into {len(plans)} shards in {out}")
     with click.progressbar(length=len(plans), label="shards", file=sys.stderr) as bar:
         done = pack(plans, made, out, classes=class_names(rows), jobs=jobs, done=lambda shard: bar.update(1))
     _report(done, rows, out, jobs, getattr(made, "columns", ()))
@@ -74,19 +75,26 @@ def _packer(session: Session, name: str | None, source: Path, options: Sequence[
 
 def _best_packer(session: Session, source: Path) -> str:
     """The packer whose extensions are the most frequent ones; clear when there is one packer anyway."""
+    from mmask.data.rows import is_manifest, named_files
+
     claims = session.host.claims("packer")
     if not claims:
         raise UsageError("no packer is installed", hint="plugins bring them: pip install mmask-image")
-    seen = Counter(
-        path.suffix.lower().lstrip(".") for path in (source.rglob("*") if source.is_dir() else ()) if path.suffix
-    )
-    takes = {
-        claim.qualified: sum(seen[extension] for extension in session.host.target("packer", claim.qualified).extensions)
-        for claim in claims
-    }
+    if len(claims) == 1:
+        return claims[0].qualified
+    if not source.exists():
+        raise UsageError(f"'{source}' does not exist")
+    targets = {claim.qualified: session.host.target("packer", claim.qualified) for claim in claims}
+    if source.is_file() and not is_manifest(source):  # a file of many samples, not of others' names
+        targets = {name: target for name, target in targets.items() if hasattr(target, "records")}
+    seen = Counter(path.suffix.lower().lstrip(".") for path in named_files(source) if path.suffix)
+    takes = {name: sum(seen[one] for one in target.extensions) for name, target in targets.items()} or {"": 0}
     best = max(takes, key=lambda one: takes[one])
-    if len(takes) > 1 and list(takes.values()).count(takes[best]) > 1:
-        raise UsageError(f"say which --packer to use: {', '.join(sorted(takes))}")
+    known = ", ".join(claim.qualified for claim in claims)
+    if not takes[best]:
+        raise UsageError(f"no packer takes the files of '{source}'", hint=f"say which --packer to use: {known}")
+    if list(takes.values()).count(takes[best]) > 1:
+        raise UsageError(f"say which --packer to use: {known}")
     return best
 
 
@@ -136,7 +144,7 @@ def _report(
     if failed:
         lines = [json.dumps({"key": key, "path": path, "reason": why}) for key, path, why in failed]
         report.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        click.echo(f"not packed: {len(failed)} of {len(rows)} files, listed in {report}")
+        click.echo(f"not packed: {len(failed)} of {len(rows)} samples, listed in {report}")
         click.echo(f"  the first: {failed[0][1]}: {failed[0][2]}")
     if len(failed) == len(rows):
-        raise DataError("not one file could be packed", hint=f"see {report}")
+        raise DataError("not one sample could be packed", hint=f"see {report}")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from mmask.corrupt.ids import put_ids
 from mmask.errors import PlanError, RecipeError
@@ -22,7 +23,9 @@ class SampleIds:
     """Every place that an objective predicts, kept ones too, gets an id drawn from its softmax, without gradient.
 
     objective: whose prediction, logits over ids. temperature: of the softmax, above 0. disallow_original: the id that
-    was there is never drawn, so that every hidden place is replaced.
+    was there is never drawn, so that every hidden place is replaced. special: special ids, and rows of the table beyond
+    the vocabulary, may be drawn too, as ELECTRA's code allows; by default the mask never comes back as a draw.
+    tokenizers (wired): the tokenizer of a stream offers ``vocabulary`` with ``size`` and ``special_ids``.
 
     A draw is the place's own uniform number, keyed by (seed, sample, visit, view, place), sent through the inverse
     of the cumulated softmax: the same distribution as the largest of logits plus Gumbel noise (ELECTRA's code), with
@@ -32,10 +35,14 @@ class SampleIds:
 
     site = "embedding"
 
-    def __init__(self, *, objective: str, temperature: float = 1.0, disallow_original: bool = False) -> None:
+    def __init__(
+        self, *, objective: str, temperature: float = 1.0, disallow_original: bool = False, special: bool = False,
+        tokenizers: Mapping[str, Any] | None = None,
+    ) -> None:
         if temperature <= 0:
             raise RecipeError(f"temperature is {temperature}; it is above 0 (1e-6 takes the likeliest id)")
         self.objective, self.temperature, self.disallow_original = objective, temperature, disallow_original
+        self.special, self.tokenizers = special, tokenizers or {}
 
     def __call__(self, view: View, stream: str, plan: MaskPlan, scene: Scene) -> Tokens:
         """The tokens of one stream with sampled ids. Raises PlanError when the objective predicts other places."""
@@ -46,13 +53,23 @@ class SampleIds:
         if scored.index is None or scored.unit != "position" or scored.layout.length != plan.layout.length:
             raise PlanError(f"objective '{self.objective}' does not predict places of stream '{stream}'")
         with torch.no_grad():
-            logits = prediction.value.detach()
+            logits = prediction.value.detach() / self.temperature
+            never = self._never(stream, logits.shape[1])
+            if never:
+                logits.index_fill_(1, torch.tensor(never, device=logits.device), float("-inf"))
             if self.disallow_original:
                 own = scene.view("clean").tokens[stream].at(scored)
-                logits = logits.scatter(1, own.to(logits.device)[:, None], float("-inf"))
+                logits.scatter_(1, own.to(logits.device)[:, None], float("-inf"))
             uniform = scene.keys.of_view(view.name).uniform("sample", plan.layout.length)
-            drawn = draw_ids(logits / self.temperature, scored.take(torch.from_numpy(uniform)))
+            drawn = draw_ids(logits, scored.take(torch.from_numpy(uniform)))
         return put_ids(tokens, scored.index, drawn)
+
+    def _never(self, stream: str, rows: int) -> list[int]:
+        """Ids that are not drawn, of a table of ``rows``."""
+        vocabulary = getattr(self.tokenizers.get(stream), "vocabulary", None)
+        if self.special or vocabulary is None:
+            return []
+        return [*(int(one) for one in vocabulary.special_ids if one < rows), *range(vocabulary.size, rows)]
 
 
 def draw_ids(logits: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:

@@ -134,7 +134,7 @@ def sample_parts(row: Row, packer: Packer, classes: Sequence[str] = ()) -> dict[
 
     Columns of bytes are for the packer alone. Raises DataError.
     """
-    parts = dict(packer(row.path, row.columns))
+    parts = dict(packed(row, packer))
     rest = {
         name: value for name, value in row.columns.items()
         if value not in (None, "") and not isinstance(value, bytes)
@@ -150,6 +150,14 @@ def sample_parts(row: Row, packer: Packer, classes: Sequence[str] = ()) -> dict[
     for part in parts:
         if len(f"{row.key}.{part}") > 100:  # USTAR's limit; found here, before any part is in the tar
             raise DataError(f"the name '{row.key}.{part}' is longer than the 100 bytes a tar keeps")
+    return parts
+
+
+def packed(row: Row, packer: Packer) -> Mapping[str, bytes]:
+    """The packer's parts of a row: a whole file, or a part of one. Raises DataError."""
+    if row.span is None:
+        return packer(row.path, row.columns)
+    parts: Mapping[str, bytes] = packer.read(row.path, row.span, row.columns)  # type: ignore[attr-defined]  # has records
     return parts
 
 
@@ -199,7 +207,7 @@ def _mean_size(rows: Sequence[Row], packer: Packer) -> float:
     sizes = []
     for row in rows[:_PROBE]:
         try:
-            parts = packer(row.path, row.columns)
+            parts = packed(row, packer)
         except (DataError, OSError, ValueError):
             continue  # reported when its shard is written
         sizes.append(sum(512 + -(-len(value) // 512) * 512 for value in parts.values()) + 1024)
@@ -213,7 +221,7 @@ def _fingerprint(plans: Sequence[ShardPlan], packer: Packer, classes: Sequence[s
     for plan in plans:
         state.update(plan.name.encode())
         for row in plan.rows:
-            state.update(repr((row.key, str(row.path), sorted(row.columns.items()))).encode())
+            state.update(repr((row.key, str(row.path), row.span, sorted(row.columns.items()))).encode())
     return state.hexdigest()[:32]
 
 

@@ -16,13 +16,14 @@ import csv
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from mmask.errors import DataError, UsageError, did_you_mean
 from mmask.keyed import fold
+from mmask.types import Record
 
 MANIFESTS = (".csv", ".tsv", ".jsonl", ".ndjson")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_/-]+")
@@ -31,29 +32,40 @@ _KEY_LENGTH = 88  # USTAR keeps names of 100 bytes; the rest is for ".segmentati
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One file to pack. columns: as in the manifest, without ``path``, ``key``, ``split``, ``group``."""
+    """One sample to pack. columns: as in the manifest, without ``path``, ``key``, ``split``, ``group``. span: its bytes
+    in the file, where that holds more samples."""
 
     path: Path
     key: str
     columns: Mapping[str, Any] = field(default_factory=dict)
     split: str = ""
     group: str = ""
+    span: tuple[int, int] | None = None
 
 
-def read_rows(source: Path, extensions: Sequence[str]) -> list[Row]:
-    """The rows of a folder or of a manifest, sorted by key. Raises `UsageError`, `DataError`.
+Records = Callable[[Path], Iterable[Record]]
 
-    extensions: lower-case, without dots; files of a folder with other extensions are left alone.
+
+def read_rows(source: Path, extensions: Sequence[str], records: Records | None = None) -> list[Row]:
+    """The rows of a folder, of a manifest or of a file of many samples, sorted by key. Raises `UsageError`,
+    `DataError`.
+
+    extensions: lower-case, without dots; files of a folder with other extensions are left alone. records: of a
+    packer whose files hold many samples (`mmask.protocols.Packer`); a table with a column ``path`` stays a manifest.
     """
     if not source.exists():
         raise UsageError(f"'{source}' does not exist")
     if source.is_dir():
-        rows = list(_folder(source, extensions))
+        rows = list(_opened(_folder(source, extensions), records))
         if not rows:
             raise DataError(
                 f"'{source}' holds no file to pack",
                 hint=f"looked for {', '.join('.' + e for e in extensions)} in it and in its folders",
             )
+    elif records is not None and source.suffix.lower().lstrip(".") in extensions and not is_manifest(source):
+        rows = list(_opened([Row(source, safe_key(source.stem))], records))
+        if not rows:
+            raise DataError(f"'{source}' holds no sample")
     elif source.suffix.lower() in MANIFESTS:
         rows = list(_manifest(source))
         if not rows:
@@ -94,6 +106,40 @@ def safe_key(text: str) -> str:
     if len(key) <= _KEY_LENGTH:
         return key
     return f"{key[: _KEY_LENGTH - 17]}-{fold(text):016x}"
+
+
+def is_manifest(source: Path) -> bool:
+    """Whether a file lists other files: a table whose first record has a column ``path``."""
+    if not source.is_file() or source.suffix.lower() not in MANIFESTS:
+        return False
+    try:
+        return bool(next(_records(source), (0, {}))[1].get("path"))
+    except (DataError, UnicodeDecodeError, csv.Error):
+        return False
+
+
+def named_files(source: Path) -> Iterator[Path]:
+    """The files of a folder, those that a manifest lists, or the file itself."""
+    if source.is_dir():
+        yield from source.rglob("*")
+    elif is_manifest(source):
+        yield from (Path(str(record.get("path", ""))) for _, record in _records(source))
+    else:
+        yield source
+
+
+def _opened(rows: Iterable[Row], records: Records | None) -> Iterator[Row]:
+    """Each file's samples in place of the file, numbered where they name no key; its columns are theirs too."""
+    for row in rows:
+        if records is None:
+            yield row
+            continue
+        for number, record in enumerate(records(row.path)):
+            columns = {**row.columns, **record.columns}
+            key, split, group = (str(columns.pop(name, "") or "") for name in ("key", "split", "group"))
+            own = row.key if record.span is None else f"{row.key}/{number:08d}"
+            key = safe_key(key) if key else safe_key(own)
+            yield Row(row.path, key, columns, _UNSAFE.sub("_", split), group, record.span)
 
 
 def _folder(root: Path, extensions: Sequence[str]) -> Iterator[Row]:
@@ -146,7 +192,7 @@ def _no_duplicates(rows: Sequence[Row], source: Path) -> None:
     paths = [str(row.path) for row in rows if row.key == twice[0]][:3]
     raise DataError(
         f"{len(twice)} keys of '{source}' belong to more than one file; '{twice[0]}' to {', '.join(paths)}",
-        hint="rename the files, or give a manifest with a column 'key'",
+        hint="rename the files, or give each sample a key of its own in a column 'key'",
     )
 
 

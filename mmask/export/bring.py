@@ -48,7 +48,7 @@ def bring(file: Path, form: str, resolved: Resolved, host: Host, out: Path) -> I
     for name, (source, _) in model.emas.items():  # an averaged network starts as a copy, unless the file had it
         if all(f"networks.{name}.{tensor}" in kept for tensor in model.network(name).state_dict()):
             model.network(name).load_state_dict(model.network(source).state_dict())
-    _write(RunFolder(out), resolved, model, file, form)
+    _write(RunFolder(out), resolved, model, (file, form), host)
     yield f"{file}: {len(weights)} tensors, read as '{form}'"
     yield f"  loaded {len(before) - len(kept)} of {len(before)} tensors of {recipe.name}"
     yield from (f"  {line}" for line in lines)
@@ -60,8 +60,8 @@ def bring(file: Path, form: str, resolved: Resolved, host: Host, out: Path) -> I
     yield f"  a new run      mmask train --recipe {recipe.name} --init {out}"
 
 
-def _write(folder: RunFolder, resolved: Resolved, model: nn.Module, file: Path, form: str) -> None:
-    recipe = resolved.recipe
+def _write(folder: RunFolder, resolved: Resolved, model: nn.Module, origin: tuple[Path, str], host: Host) -> None:
+    recipe, (file, form) = resolved.recipe, origin
     optimizer = make_optimizer(model, recipe.optim, peak_lr(recipe)[0])
     moments, scalars = pack_state(optimizer)  # no step was taken: there are none yet
     state: dict[str, Any] = {
@@ -72,7 +72,7 @@ def _write(folder: RunFolder, resolved: Resolved, model: nn.Module, file: Path, 
     tensors = {"model": dict(model.state_dict()), "optimizer": moments}
     save(folder.checkpoints, Checkpoint(0, tensors, state))
     folder.write_env(step=0, imported=str(file), format=form)
-    write_recipe(resolved, folder.recipe)  # last: a folder with a recipe is a run
+    write_recipe(resolved, folder.recipe, host)  # last: a folder with a recipe is a run
 
 
 def _versions(model: nn.Module) -> dict[str, tuple[int, int]]:

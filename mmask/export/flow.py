@@ -18,6 +18,7 @@ from mmask.export.claim import check_needs
 from mmask.export.parity import Difference, check, compare
 from mmask.export.sample import make_batch
 from mmask.export.snippet import SNIPPET, run_snippet
+from mmask.recipe.assets import FOLDER, with_places, write_assets
 from mmask.recipe.schema import Spec, use
 from mmask.train.checkpoint import newest
 from mmask.train.revive import load_model, load_resolved
@@ -73,7 +74,8 @@ def export(run: Path, host: Host, wanted: Wanted) -> Exported:
     aside = wanted.out.with_name(f".{wanted.out.name}.{os.getpid()}.part")
     try:
         aside.mkdir(parents=True)
-        snippet = exporter.write(model, recipe, aside)
+        assets = write_assets(recipe, host, aside)
+        snippet = exporter.write(model, with_places(recipe, assets, f"{FOLDER}/{{}}"), aside)
         (aside / SNIPPET).write_text(snippet, encoding="utf-8")
         model.to(getattr(torch, exporter.dtype))
         inputs = exporter.inputs(model, make_batch(model, recipe, host))

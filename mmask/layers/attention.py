@@ -37,8 +37,7 @@ def attend(qkv: Tensor, segments: Segments, rule: Rule, *, dropout: float = 0.0)
     if segments.padded or rule.allowed is not None or (distant and not segments.regular):
         shares, values = dense_shares(qkv, segments, rule)
         shares = F.dropout(shares, dropout) if dropout else shares
-        mixed: Tensor = (shares @ values).transpose(1, 2).flatten(2)
-        return segments.take(mixed)
+        return segments.take((shares @ values).transpose(1, 2).flatten(2))
     if qkv.is_cuda and rule.slopes is None and not dropout and qkv.dtype in (torch.bfloat16, torch.float16):
         return _varlen(qkv, segments, rule)
     groups = segments.groups(qkv.shape[2] * qkv.shape[3])

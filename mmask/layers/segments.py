@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from mmask.types import Layout
 
 
-class Group(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False)
+class Group:
     """Neighbouring samples that one call of attention serves.
 
     start, rows: the packed rows they own. count: samples. longest: places of the longest one.
@@ -137,9 +138,10 @@ class Segments:
         return self.cache["where"]
 
 
-# Multiply-adds that cost as much as one more call of attention, and what moving one value costs beside them: fitted
-# to CPUs by tools/bench/attention.py. A GPU gets one call for all.
-_CALL = 1_500_000
+# Multiply-adds of padding that one call of attention may waste, and what moving a value of a padded group counts
+# beside them. On an x86 core, for widths 64 to 768, anything up to 1.5 million is within a sixth of the best; from 5
+# million on it is slower, and one padded call for all takes three to ten times as long. A GPU gets one call for all.
+_CALL = 500_000
 _MOVE = 24
 
 
@@ -182,6 +184,11 @@ def spread(rows: Tensor, group: Group) -> Tensor:
 def gather(places: Tensor, group: Group) -> Tensor:
     """(count * longest, ...) -> (rows, ...), the inverse of `spread`."""
     return places if group.index is None else _Gather.apply(places, group.back, (group.index, group.pads))
+
+
+def pick(x: Tensor, rows: Tensor) -> Tensor:
+    """x[rows] for distinct rows (S,)."""
+    return _Gather.apply(x, rows, None)
 
 
 class _Spread(torch.autograd.Function):

@@ -15,7 +15,7 @@ from mmask.errors import PlanError, RecipeError, did_you_mean
 from mmask.layers.attention import Rule, attend, dense_shares
 from mmask.layers.distance import alibi_slopes, rotary_tables, rotate
 from mmask.layers.linear import linear
-from mmask.layers.segments import Segments
+from mmask.layers.segments import Segments, pick
 
 ACTIVATIONS: Mapping[str, Any] = {
     "gelu": F.gelu,  # the error function
@@ -94,13 +94,13 @@ class Attention(nn.Module):
 
     def forward(
         self, x: Tensor, segments: Segments, rule: Rule, tables: tuple[Tensor, Tensor] | None = None,
-        found: dict[str, Tensor] | None = None,
+        found: dict[str, Tensor] | None = None, wanted: Tensor | None = None,
     ) -> Tensor:
         """(T, width) -> (T, width). tables: rotary ones for queries and keys. found: receives the internal states of
-        the names that it has."""
+        the names that it has. wanted: (S,) rows; only these are returned, (S, width), though all are looked at."""
         qkv = self.project(x)
         if tables is not None:
-            qkv = torch.cat([rotate(qkv[:, :2], tables), qkv[:, 2:]], 1)
+            qkv = torch.cat([rotate(qkv[:, :2], tables).to(qkv.dtype), qkv[:, 2:]], 1)
         for name in found or ():
             assert found is not None
             if name == "attention":
@@ -108,7 +108,9 @@ class Attention(nn.Module):
             else:
                 found[name] = qkv[:, STATES.index(name)].flatten(1)
         dropout = self.parts.attention_dropout if self.training else 0.0
-        return linear(self.out, attend(qkv, segments, rule, dropout=dropout), fast=self.parts.fast)
+        mixed = attend(qkv, segments, rule, dropout=dropout)
+        mixed = mixed if wanted is None else pick(mixed, wanted)
+        return linear(self.out, mixed, fast=self.parts.fast)
 
 
 class FeedForward(nn.Module):
@@ -145,13 +147,14 @@ class Layer(nn.Module):
 
     def forward(
         self, x: Tensor, segments: Segments, rule: Rule, tables: tuple[Tensor, Tensor] | None = None,
-        found: dict[str, Tensor] | None = None,
+        found: dict[str, Tensor] | None = None, wanted: Tensor | None = None,
     ) -> Tensor:
-        """(T, width) -> (T, width); see `Attention.forward`."""
+        """(T, width) -> (T, width), or (S, width); see `Attention.forward`."""
+        kept = x if wanted is None else pick(x, wanted)
         if self.parts.norm == "pre":
-            x = x + self._drop(self.attention(self.norm1(x), segments, rule, tables, found))
+            x = kept + self._drop(self.attention(self.norm1(x), segments, rule, tables, found, wanted))
             return x + self._drop(self.feed(self.norm2(x)))
-        x = self.norm1(x + self._drop(self.attention(x, segments, rule, tables, found)))
+        x = self.norm1(kept + self._drop(self.attention(x, segments, rule, tables, found, wanted)))
         return self.norm2(x + self._drop(self.feed(x)))
 
     def _drop(self, x: Tensor) -> Tensor:
@@ -190,7 +193,7 @@ class StackParts:
 
 
 class Transformer(nn.Module):
-    """``depth`` layers over the rows of `Segments`. Module names: ``layers.i.{attention,norm1,feed,norm2}``, ``norm``."""
+    """``depth`` layers over the rows of `Segments`: ``layers.i.{attention,norm1,feed,norm2}``, then ``norm``."""
 
     def __init__(self, parts: LayerParts, stack: StackParts) -> None:
         super().__init__()
@@ -220,23 +223,28 @@ class Transformer(nn.Module):
         self.grad_checkpointing = enable
 
     def forward(
-        self, x: Tensor, segments: Segments, rules: Sequence[Rule] = (Rule(),), *, taps: Sequence[str] = ()
+        self, x: Tensor, segments: Segments, rules: Sequence[Rule] = (Rule(),), *, taps: Sequence[str] = (),
+        wanted: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """(T, width) -> (T, width) and the taps, packed as x is.
 
         rules: one for all layers or one for each: what they may see beside their own windows and ALiBi.
         taps: ``block.i``, the output of layer i, negative from the end; ``block.i.queries``, ``.keys``, ``.values``
         (T, width), after rotation; ``block.i.attention``, shares (B, H, N, N) over the padded batch.
+        wanted: (S,) distinct rows whose states are asked for, -> (S, width); the last layer is computed for these
+        alone, which changes none of them.
         """
-        wanted, found = _by_layer(taps, len(self.layers)), {}
+        named, final = _by_layer(taps, len(self.layers)), len(self.layers) - 1
+        found: dict[str, Tensor] = {}
         tables = self._tables(segments, x.dtype)
         for number, layer in enumerate(self.layers):
             rule = self._rule(self.kinds[number], rules[number] if len(rules) > 1 else rules[0])
-            asked = wanted.get(number, {})
+            asked = named.get(number, {})
             inner = {part: x for part in asked.values() if part}  # keys only: the layer puts its states there
-            arguments = (x, segments, rule, tables.get(self.kinds[number]), inner)
+            rows = wanted if number == final else None
+            arguments = (x, segments, rule, tables.get(self.kinds[number]), inner, rows)
             if self._skips():
-                x = _touched(x, layer)
+                x = _touched(x if rows is None else pick(x, rows), layer)
             elif self.grad_checkpointing and self.training:
                 x = checkpoint(layer, *arguments, use_reentrant=False)
             else:

@@ -34,9 +34,9 @@ class BinaryCrossEntropy:
         return Term(each.sum(), prediction.scored.count())
 
     def metrics(self, prediction: Prediction, target: Target) -> Mapping[str, Share]:
-        """``rate`` of yes among the places; ``accuracy``, ``precision`` and ``recall`` of the answer p > 0; ``auc``, the
-        probability that a yes has the larger logit than a no, of each batch and averaged over batches. Where yes is
-        rare, accuracy says little: always no is right in 1 - rate of the places."""
+        """``rate`` of yes among the places; ``accuracy``, ``precision`` and ``recall`` of the answer p > 0; ``auc``,
+        the probability that a yes has the larger logit than a no, of each batch and averaged over batches. Where yes
+        is rare, accuracy says little: always no is right in 1 - rate of the places."""
         logits, truth = prediction.value.detach(), target.value.to(prediction.value.device) > 0.5
         said, places = logits > 0, len(truth)
         hits = (said & truth).sum()
@@ -50,7 +50,7 @@ def _auc(logits: torch.Tensor, truth: torch.Tensor) -> Share:
     """Area under the receiver's curve from ranks; equal logits share their mean rank."""
     if not len(logits):
         return Share(0.0, 0.0)
-    values, where, counts = torch.unique(logits.float(), return_inverse=True, return_counts=True)
+    _, where, counts = torch.unique(logits.float(), return_inverse=True, return_counts=True)
     last = counts.cumsum(0)
     rank = (last - (counts - 1) / 2.0)[where]
     yes = truth.sum()

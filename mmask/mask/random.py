@@ -82,9 +82,9 @@ class RandomMasker:
         words = (keys.bits("random", layout.length) >> _INDEX_BITS) << _INDEX_BITS
         words |= np.arange(layout.length, dtype=np.uint64)
         words[~free] = np.iinfo(np.uint64).max  # last in the order: never among the first ``hide`` of a row
-        order = np.argsort(words, axis=1)
-        hidden = np.zeros_like(free)
-        np.put_along_axis(hidden, order, np.arange(layout.length)[None] < hide[:, None], axis=1)
+        # the first ``hide`` words of a row in order: words are unique, so they are those up to the last of them
+        last = np.take_along_axis(np.sort(words, axis=1), np.maximum(hide - 1, 0)[:, None], 1)
+        hidden = (words <= last) & free & (hide > 0)[:, None]
         return MaskPlan.of_hidden(layout, torch.from_numpy(hidden))
 
     def _check(self, layout: Layout, hide: NDArray[np.int64], step: int) -> None:

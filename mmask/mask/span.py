@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 class SpanMasker:
     """Hides spans of a sequence. Spans run over the places that may be hidden; special ones are skipped.
 
-    ratio: share of those places, or its course over the steps. length: places of a span. distribution: ``fixed`` length, or ``geometric``
-        with success probability 1 / ``length``, restricted to at most ``max_length`` (SpanBERT, Joshi et al.
-        2020: length 5, max_length 10, hence 3.8 on average).
+    ratio: share of those places, or its course over the steps. length: places of a span. distribution: ``fixed``
+        length, or ``geometric`` with success probability 1 / ``length``, restricted to at most ``max_length``
+        (SpanBERT's lengths, Joshi et al. 2020: length 5, max_length 10, hence 3.8 on average; whole words and its
+        budget are those of `mmask.mask.run.RunMasker`).
     overlap: ``merge`` draws round(ratio * n / mean length) starts without replacement and lets spans
         overlap, so that less than ``ratio`` is hidden (wav2vec 2.0: 0.65 in spans of 10 hides about 0.49;
         TERA: 0.15 in spans of 7 about 0.138). ``apart`` hides exactly round(ratio * n) places, in spans with

@@ -22,6 +22,10 @@ class Packer(Protocol):
     """Turns raw files into samples for ``mmask data pack``. ``extensions`` names the files it takes.
 
     May also have ``columns``: columns that the indices of its shards get (``("seconds=json.seconds",)``).
+
+    A packer of files that hold many samples each also offers ``records(path) -> Iterable[Record]``, what each
+    sample is and where it lies in the file, and ``read(path, span, row)``, which makes one of them as ``__call__``
+    does; it is then given single files too, not folders and manifests alone.
     """
 
     extensions: Sequence[str]
@@ -39,7 +43,7 @@ class Preview(Protocol):
         """(H, W, 3) uint8. ``predict`` False draws the plan alone, without running the model.
 
         A preview of stored samples (``mmask data inspect``) says in ``parts`` which ones it can draw; its batch
-        holds their undecoded bytes and there is no model.
+        holds their undecoded bytes and there is no model. ``fallback = True``: only if no other preview can.
         """
         ...
 

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import os
 import platform
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
 from mmask import __version__
 from mmask.errors import RecipeError
+from mmask.recipe.assets import with_places, write_assets
 from mmask.recipe.resolve import Resolved
 from mmask.recipe.tree import leaves
+
+if TYPE_CHECKING:
+    from mmask.plugin.host import Host
 
 _NOTED = ("torch", "numpy", "timm", "torchvision", "webdataset", "pydantic", "safetensors")
 
@@ -44,9 +49,12 @@ def freeze(resolved: Resolved) -> str:
         raise RecipeError(f"recipe '{resolved.recipe.name}' holds a value TOML cannot say: {error}") from error
 
 
-def write(resolved: Resolved, path: str | Path) -> None:
-    """Write `freeze` to a file, aside first, so that a reader never meets half of it."""
+def write(resolved: Resolved, path: str | Path, host: Host) -> None:
+    """Write `freeze` to a file, aside first, so that a reader never meets half of it, and the files that its
+    components need (`mmask.recipe.assets`) beside it."""
     path = Path(path)
+    assets = write_assets(resolved.recipe, host, path.parent)
+    resolved = replace(resolved, recipe=with_places(resolved.recipe, assets))
     aside = path.with_name(path.name + ".part")
     with aside.open("w", encoding="utf-8") as file:
         file.write(freeze(resolved))

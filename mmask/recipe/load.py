@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmask.errors import MmaskError, PluginError, RecipeError, UsageError
+from mmask.recipe.assets import located
 from mmask.recipe.parts import Part, parts
 from mmask.recipe.schema import Recipe
 
@@ -74,7 +75,7 @@ def from_file(path: str | Path) -> RunFile:
             raise RecipeError(f"{path}: '{key}' must be a {'table' if kind is dict else kind.__name__}")
     return RunFile(
         path, table.get("recipe", ""), table.get("profile", ""),
-        {key: value for key, value in table.items() if key not in META},
+        located({key: value for key, value in table.items() if key not in META}, path.parent),
         tuple(table.get("unset", ())), table.get("mmask", {}), table.get("origin", {}),
     )
 

@@ -8,7 +8,7 @@ import torch
 
 from mmask.errors import RecipeError
 from mmask.protocols import Scene
-from mmask.types import Prediction, Scored, Target
+from mmask.types import Prediction, Scored, Target, Tokens
 
 
 class Ids:
@@ -24,18 +24,28 @@ class Ids:
 
     @torch.no_grad()
     def __call__(self, scene: Scene, scored: Scored) -> Target:
-        """value: (S,) int64."""
+        """value: (S,) int64. extra: ``seen`` (V,), how often each id stands at the other valid places of the batch."""
         view = scene.view("clean")
         tokens = view.only() if self.stream is None else view.tokens[self.stream]
         if tokens.ids is None or tokens.flat or tokens.ids.ndim != 2:
             raise RecipeError("target 'ids' needs padded tokens with one id a place, not values and not a flat batch")
-        return Target(scored.take(tokens.ids), scored)
+        ids = scored.take(tokens.ids)
+        return Target(ids, scored, extra={} if self.dim is None else {"seen": self._seen(tokens, ids)})
+
+    def _seen(self, tokens: Tokens, scored: torch.Tensor) -> torch.Tensor:
+        everywhere = tokens.pack().data
+        counts = torch.zeros(self.dim or 0, device=scored.device)
+        counts.scatter_add_(0, everywhere, torch.ones_like(everywhere, dtype=counts.dtype))
+        counts.scatter_add_(0, scored, -torch.ones_like(scored, dtype=counts.dtype))
+        return counts.clamp_min_(0)
 
     def trivial(self, target: Target) -> Prediction:
-        """The logits that know how often each id occurs among the scored places of the batch, and nothing else: what
-        learning has to beat. Their loss is the entropy of the ids."""
-        ids = target.value
-        size = self.dim or (int(ids.max()) + 1 if len(ids) else 1)
-        share = torch.bincount(ids, minlength=size).double() / max(1, len(ids))
-        logits = share.clamp_min(1e-12).log().float()
-        return Prediction(logits.expand(len(ids), -1), target.scored)
+        """The logits that know how often each id occurs at places of the batch that are not scored, and nothing else:
+        what learning has to beat. Unseen ids share what one occurrence of each seen id would take (Witten and Bell
+        1991)."""
+        seen = target.extra.get("seen")
+        if seen is None:
+            raise RecipeError("the floor of target 'ids' needs a tokenizer that offers 'size'")
+        kinds = (seen > 0).sum().clamp_min(1)
+        share = (seen.double() + kinds / len(seen)) / (seen.sum() + kinds)
+        return Prediction(share.log().float().expand(len(target.value), -1), target.scored)

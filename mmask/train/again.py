@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmask.errors import UsageError
+from mmask.recipe.assets import kept
 from mmask.recipe.resolve import Resolved
 from mmask.recipe.tree import leaves
 from mmask.train.revive import load_resolved
@@ -30,7 +31,7 @@ FIXED = (
 
 def differences(run: Path, resolved: Resolved, host: Host) -> dict[str, tuple[Any, Any]]:
     """Dotted key -> (value in the run folder, value now)."""
-    before, now = _table(load_resolved(run, host)), _table(resolved)
+    before, now = (_table(kept(one, host)) for one in (load_resolved(run, host), resolved))
     keys = sorted(before.keys() | now.keys())
     return {key: (before.get(key), now.get(key)) for key in keys if before.get(key) != now.get(key)}
 

@@ -29,6 +29,7 @@ class RunFolder:
 
         recipe.toml  env.json  metrics.jsonl  stamps.u64  ledger.jsonl  report.html
         checkpoints/step-XXXXXXXX/  figures/step-XXXXXX.png  nonfinite/  events.out.tfevents...
+        assets/<digest>/<name>, the files that the recipe names
     """
 
     path: Path

@@ -79,7 +79,7 @@ def open_folder(job: Job, ranks: Ranks, stack: ExitStack) -> tuple[RunFolder, li
         try:
             stack.callback(os.close, folder.lock())
             if found or not folder.begun:
-                write_recipe(own_origins(job.resolved, folder.recipe), folder.recipe)
+                write_recipe(own_origins(job.resolved, folder.recipe), folder.recipe, job.host)
         except OSError as error:
             why = f"{folder.path} cannot be written: {error.strerror}"
             raise UsageError(why, hint="choose another --out") from error

@@ -11,7 +11,7 @@ from torch import nn
 
 from mmask.errors import PlanError
 from mmask.protocols import Head, Loss, Plans, Scene, TargetMaker
-from mmask.types import Layout, Losses, Prediction, Scored
+from mmask.types import Layout, Losses, Prediction, Scored, Target
 
 
 class MaskedObjective(nn.Module):

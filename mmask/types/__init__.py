@@ -17,12 +17,13 @@ from mmask.types.labelled import Labelled, Verdict
 from mmask.types.layout import Layout
 from mmask.types.losses import Losses, Share, Term
 from mmask.types.plan import Action, MaskPlan
+from mmask.types.record import Record
 from mmask.types.scored import Prediction, Scored, Target, TargetSource
 from mmask.types.tokens import Tokens
 from mmask.types.view import View
 from mmask.types.visibility import Visibility
 
 __all__ = [
-    "Action", "Batch", "Encoded", "Labelled", "Layout", "Losses", "MaskPlan", "Prediction", "Sample", "SampleId",
-    "Scored", "Share", "Target", "TargetSource", "Term", "Tokens", "Verdict", "View", "Visibility",
+    "Action", "Batch", "Encoded", "Labelled", "Layout", "Losses", "MaskPlan", "Prediction", "Record", "Sample",
+    "SampleId", "Scored", "Share", "Target", "TargetSource", "Term", "Tokens", "Verdict", "View", "Visibility",
 ]

@@ -198,6 +198,7 @@ def ragged_index(chosen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | Non
     most = int(counts.max()) if counts.numel() else 0
     if bool((counts == most).all()):
         return chosen.nonzero()[:, 1].view(-1, most), None
-    order = torch.argsort(chosen.to(torch.int8), dim=1, descending=True, stable=True)[:, :most]
-    slot = torch.arange(most)[None].expand(len(chosen), -1)
-    return order.gather(1, torch.minimum(slot, (counts - 1).clamp_min(0)[:, None])), counts
+    places = torch.cat([chosen.nonzero()[:, 1], counts.new_zeros(1)])  # the last is what empty rows point at
+    slot = torch.minimum(torch.arange(most)[None], (counts - 1).clamp_min(0)[:, None])
+    start = torch.where(counts > 0, counts.cumsum(0) - counts, len(places) - 1)
+    return places[start[:, None] + slot], counts

@@ -43,7 +43,7 @@ def test_pack_check_inspect_and_index_follow_each_other(photos: Path, tmp_path: 
     shards = tmp_path / "shards"
     done = mmask("data", "pack", photos, "--out", shards, "--shard-size", "20", "--val-fraction", "0.2", "--jobs", "2")
     assert done.exit_code == 0, done.output
-    assert "not packed: 1 of 60 files" in done.output
+    assert "not packed: 1 of 60 samples" in done.output
     report = [json.loads(line) for line in (shards / "pack-failed.jsonl").read_text().splitlines()]
     assert [(line["key"], "ff d8 ff 20" in line["reason"]) for line in report] == [("cat/004", True)]
     assert json.loads((shards / "classes.json").read_text()) == ["cat", "dog"]

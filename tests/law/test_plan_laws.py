@@ -11,6 +11,7 @@ from mmask.keyed import Keys
 from mmask.mask.block import BlockMasker
 from mmask.mask.group import GroupMasker
 from mmask.mask.random import RandomMasker
+from mmask.mask.run import RunMasker
 from mmask.mask.span import SpanMasker
 from mmask.mask.tube import TubeMasker
 from mmask.types import Layout, MaskPlan, Scored
@@ -53,6 +54,13 @@ MASKERS = {
     "tube-block": (TubeMasker(spatial=BlockMasker(ratio=0.5, min_area=4)), clip),
     "group": (GroupMasker(ratio=0.3), ragged),
     "group-allow": (GroupMasker(ratio=0.3, overflow="allow"), ragged),
+    "random-text": (
+        RandomMasker(ratio=0.15, rounding="round", count_special=True, cap=5, at_least=1), ragged,
+    ),
+    "random-roberta": (RandomMasker(ratio=0.15, rounding="random", at_least=1), ragged),
+    "run-words": (RunMasker(ratio=0.3), ragged),
+    "run-exact": (RunMasker(ratio=0.3, exact=True, lengths="harmonic", longest=3), ragged),
+    "run-places": (RunMasker(ratio=0.2, group=None, count_special=True, cap=6), ragged),
     "group-stop": (GroupMasker(ratio=0.3, overflow="stop", rounding="random", at_least=0), ragged),
 }
 

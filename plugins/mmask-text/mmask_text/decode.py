@@ -8,12 +8,10 @@ from typing import Any
 import numpy as np
 
 from mmask.api import Keys, RecipeError, Sample, SampleError
-from mmask_text.documents import FORMS, PARTS, stored_texts
-from mmask_text.pair import PAIRS, order_pair, split_pair
+from mmask_text.documents import FORMS, PARTS, Form, stored_texts
+from mmask_text.pair import PAIRS, Half, order_pair, split_pair
 from mmask_text.sentences import RULES, sentence_spans
-from mmask_text.vocabulary import Vocabulary, open_vocabulary, vocabulary_file
-
-DEFAULT = "english-8k"
+from mmask_text.vocabulary import DEFAULT, Vocabulary, open_vocabulary, vocabulary_assets
 
 
 class TextDecoder:
@@ -38,7 +36,7 @@ class TextDecoder:
     def __init__(
         self, *, vocabulary: str = DEFAULT, field: str = "text", parts: Sequence[str] = PARTS, second: str = "",
         pair: str = "", sentences: str = "", name: str = "text", max_length: int | None = None, min_tokens: int = 1,
-        form: str = "NFC", max_bytes: int = 1 << 26,
+        form: Form = "NFC", max_bytes: int = 1 << 26,
     ) -> None:
         for option, value, known in (("pair", pair, PAIRS), ("sentences", sentences, RULES), ("form", form, FORMS)):
             if value not in known and (value or option == "form"):
@@ -56,17 +54,13 @@ class TextDecoder:
         if min_tokens < 1:
             raise RecipeError(f"min_tokens = {min_tokens} must be at least 1")
 
-    @staticmethod
-    def assets(*, vocabulary: str = DEFAULT, **options: Any) -> dict[str, tuple[str, bytes]]:
-        """The vocabulary's file, which a run keeps."""
-        found = vocabulary_file(vocabulary)
-        return {} if found is None else {"vocabulary": found}
+    assets = staticmethod(vocabulary_assets)
 
     def __call__(self, sample: Sample, keys: Keys | None) -> Mapping[str, Any]:
         """``text``, ``text.word``, and what was asked for beside them."""
         fields = [self.field, self.second] if self.second else [self.field]
         texts = stored_texts(sample, fields, self.parts, form=self.form, max_bytes=self.max_bytes)
-        halves = [self._tokens(text) for text in texts]
+        halves: list[Half] = [self._tokens(text) for text in texts]
         count = sum(len(half["ids"]) for half in halves)
         if count < self.min_tokens:
             raise SampleError(
@@ -83,7 +77,7 @@ class TextDecoder:
             halves = _shortened(halves, self.max_length - self._framing(len(halves)))
         return {**self._fields(halves), **extra}
 
-    def _tokens(self, text: str) -> dict[str, np.ndarray]:
+    def _tokens(self, text: str) -> Half:
         """ids, word and (where they are needed) sentence of one text, each (L,) int64."""
         if not self.sentences:
             ids, words = self.vocabulary.encode(text)
@@ -96,7 +90,7 @@ class TextDecoder:
     def _framing(self, texts: int) -> int:
         return self.vocabulary.framing + (texts - 1) * (self.vocabulary.sep_id is not None)
 
-    def _fields(self, halves: Sequence[Mapping[str, np.ndarray]]) -> dict[str, Any]:
+    def _fields(self, halves: Sequence[Half]) -> dict[str, Any]:
         frame, name = self.vocabulary.frame, self.name
         ids, words, types = frame(*((half["ids"], half["word"]) for half in halves))
         made = {name: ids, f"{name}.word": words}
@@ -107,7 +101,7 @@ class TextDecoder:
         return made
 
 
-def _shortened(halves: Sequence[Mapping[str, np.ndarray]], room: int) -> list[dict[str, np.ndarray]]:
+def _shortened(halves: Sequence[Half], room: int) -> list[Half]:
     """Cut the longer text until all fit into ``room`` tokens."""
     lengths = [len(half["ids"]) for half in halves]
     while sum(lengths) > room:

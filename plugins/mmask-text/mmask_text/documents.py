@@ -6,19 +6,20 @@ import json
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from mmask.api import Sample, SampleError, did_you_mean
 
 PARTS = ("txt", "text", "json")
 FORMS = ("NFC", "NFKC", "none")
+Form = Literal["NFC", "NFKC", "none"]
 
 # Control characters but tab and line feed, the byte order mark, lone surrogates and what Unicode calls no character.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ufeff\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]")
 _LINE_ENDS = re.compile("\r\n?|\u0085|\u2028|\u2029|\x0b|\x0c")
 
 
-def clean(text: str, form: str = "NFC") -> str:
+def clean(text: str, form: Form = "NFC") -> str:
     """The text that is tokenised: line ends become a line feed, control characters, the byte order mark and lone
     surrogates are dropped, and the rest is put into a Unicode normal form (``NFC``, ``NFKC``, or ``none``). White
     space, case and everything else stay: they are the vocabulary's affair."""
@@ -38,7 +39,8 @@ def decode_utf8(data: bytes, where: str) -> str:
 
 
 def stored_texts(
-    sample: Sample, fields: Sequence[str], parts: Sequence[str] = PARTS, *, form: str = "NFC", max_bytes: int = 1 << 26,
+    sample: Sample, fields: Sequence[str], parts: Sequence[str] = PARTS, *, form: Form = "NFC",
+    max_bytes: int = 1 << 26,
 ) -> list[str]:
     """The cleaned texts of a sample, one for each of ``fields``.
 

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from mmask.api import Encoded, LayerParts, PlanError, Rule, Segments, StackParts, Tokens, Transformer, View, linear
 from mmask_text.embed import Embeddings
+from mmask_text.few import Few
 
 
 class TextEncoder(nn.Module):
@@ -18,15 +19,17 @@ class TextEncoder(nn.Module):
 
     width, depth, heads, hidden: of the layers; hidden is the width inside the feed-forward part. embed_width: of the
     tables when it is not ``width``, with a projection after (ELECTRA). places: rows of the table of learned positions,
-    for ``positions = learned``; place_offset: the row of the first place (RoBERTa: 2). positions: ``learned``, ``alibi``,
-    ``rotary`` or ``none``. types: rows of the table of segments, 0 for none. embed_norm: a norm after the sum of
-    embeddings. pattern, window, theta, local_theta: global and local layers, see `StackParts`. act, gated, norm, eps,
-    norm_bias, qkv, attention_bias, in_bias, out_bias, dropout, attention_dropout, inner_dropout, std: see `LayerParts`.
-    embed_dropout: of the embeddings; None is ``dropout``. first_norm, final_norm: see `StackParts`. scaled_init: shrink
-    matrices that end on the residual stream by (2 depth)^(-1/2). pooler: a layer tanh(dense([CLS])) makes ``pooled``.
-    pool: otherwise what ``pooled`` is in evaluation mode, the first state or the mean. share: a network that stands
-    before this one, whose embeddings (tables and norm) are this one's too. fast: False is the plain twin, computed over
-    padding with attention written out. tokenizer (wired): offers ``size`` and ``pad_id``.
+    for ``positions = learned``; place_offset: the row of the first place (RoBERTa: 2). positions: ``learned``,
+    ``alibi``, ``rotary`` or ``none``. types: rows of the table of segments, 0 for none. embed_norm: a norm after the
+    sum of embeddings. pattern, window, theta, local_theta: global and local layers, see `StackParts`. act, gated, norm,
+    eps, norm_bias, qkv, attention_bias, in_bias, out_bias, dropout, attention_dropout, inner_dropout, std: see
+    `LayerParts`. embed_dropout: of the embeddings; None is ``dropout``. first_norm, final_norm: see `StackParts`.
+    scaled_init: shrink matrices that end on the residual stream by (2 depth)^(-1/2). pooler: a layer
+    tanh(dense([CLS])) makes ``pooled``. pool: otherwise what ``pooled`` is in evaluation mode, the first state or the
+    mean. share: a network that stands before this one, whose embeddings (tables and norm) are this one's too. sparse:
+    while it trains, compute the last layer at the hidden places of the view and the first place alone, and return
+    these (MosaicBERT). fast: False is the plain twin, computed over padding with attention written out. tokenizer
+    (wired): offers ``size`` and ``pad_id``.
     """
 
     def __init__(
@@ -39,11 +42,11 @@ class TextEncoder(nn.Module):
         in_bias: bool = True, out_bias: bool = True, dropout: float = 0.1, attention_dropout: float = 0.1,
         inner_dropout: float = 0.0, embed_dropout: float | None = None, first_norm: bool = True,
         final_norm: bool | None = None, std: float = 0.02, scaled_init: bool = False, pooler: bool = False,
-        pool: Literal["cls", "mean"] = "mean", share: str | None = None, fast: bool = True, tokenizer: Any,
-        networks: Any = None,
+        pool: Literal["cls", "mean"] = "mean", share: str | None = None, sparse: bool = False, fast: bool = True,
+        tokenizer: Any, networks: Any = None,
     ) -> None:
         super().__init__()
-        self.width, self.pooling, self.fast = width, pool, fast
+        self.width, self.pooling, self.sparse, self.fast = width, pool, sparse, fast
         self.parts = LayerParts(
             width=width, heads=heads, hidden=4 * width if hidden is None else hidden, act=act, gated=gated, norm=norm,
             eps=eps, norm_bias=norm_bias, qkv=qkv, attention_bias=attention_bias, in_bias=in_bias, out_bias=out_bias,
@@ -101,12 +104,16 @@ class TextEncoder(nn.Module):
         found = {"embed": x} if "embed" in taps else {}
         if self.project is not None:
             x = linear(self.project, x, fast=self.fast)
-        x, more = self.body(x, segments, self._rules(view, segments), taps=[tap for tap in taps if tap != "embed"])
+        inner = [tap for tap in taps if tap != "embed"]
+        few = Few.of(view, segments) if self.sparse and self.training and not inner else None
+        rows = None if few is None else few.rows
+        x, more = self.body(x, segments, self._rules(view, segments), taps=inner, wanted=rows)
         restore = segments.put_flat if tokens.flat else segments.put
         found |= {tap: value if value.ndim == 4 else restore(value) for tap, value in more.items()}
         if "embed" in found:
             found["embed"] = restore(found["embed"])
-        state = restore(x)
+        state = restore(x) if few is None else few.put(x)
+        layout = layout if few is None else few.layout
         return Encoded(layout, state, 0, self._pooled(state, tokens), found, cu_seqlens=tokens.cu_seqlens)
 
     def _inputs(self, tokens: Tokens, segments: Segments) -> tuple[Tensor, Tensor, Tensor | None]:

@@ -13,7 +13,8 @@ from mmask.api import DataError
 
 Cut = tuple[list[int], list[int], list[tuple[int, int]]]
 _BYTE_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-_FILES = ("tokenizer.json", "spiece.model", "sentencepiece.bpe.model", "tokenizer.model", "vocab.txt")
+_FILES = ("tokenizer.json", "spiece.model", "tokenizer.model", "vocab.txt")
+_SHIFTED = "sentencepiece.bpe.model"  # fairseq's: the models beside it count the ids otherwise than the file
 _BYTE_FILE = b'{"vocabulary": "bytes"}\n'
 CLIP_FILE = "bpe_simple_vocab.txt.gz"
 
@@ -45,6 +46,11 @@ def file_in(folder: Path) -> Path:
     for name in _FILES:
         if (folder / name).is_file():
             return folder / name
+    if (folder / _SHIFTED).is_file():
+        raise DataError(
+            f"{folder} has {_SHIFTED}, whose ids the model beside it shifts, and no tokenizer.json",
+            hint="write one with transformers: AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)",
+        )
     for pattern in ("*.json", "*.model", "*.txt.gz"):
         found = [path for path in sorted(folder.glob(pattern)) if not path.name.endswith("config.json")]
         if len(found) == 1:

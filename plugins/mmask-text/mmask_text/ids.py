@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from mmask.api import Batch, Layout, PlanError, RecipeError, Tokens
+from mmask_text.pair import exchange
+from mmask_text.vocabulary import DEFAULT, open_vocabulary, vocabulary_assets
 
 
 class IdTokenizer:
@@ -18,26 +21,32 @@ class IdTokenizer:
     field: the batch's field: ``<field>`` (B, N) int64 with ``<field>.length`` (B,), or (B, N) without padding;
     ``<field>.word`` (B, N), the word each piece belongs to, -1 at special tokens, becomes the group ``word``;
     ``<field>.type`` (B, N), the segment of a pair, becomes the group ``type``, which encoders embed.
+    pairs: ``next`` exchanges the second segments of half of all neighbours (rows 2i and 2i + 1) before anything else,
+    by a draw from (seed, sample, visit), see `mmask_text.pair`; the recipe sets ``data.group = 2``.
     """
 
-    def __init__(self, *, vocabulary: Any = "english-8k", size: int | None = None, field: str = "text") -> None:
+    def __init__(
+        self, *, vocabulary: Any = DEFAULT, size: int | None = None, field: str = "text",
+        pairs: Literal["given", "next"] = "given", seed: int = 0,
+    ) -> None:
         if isinstance(vocabulary, str):
-            from mmask_text.vocabulary import open_vocabulary
-
             vocabulary = open_vocabulary(vocabulary)
-        self.vocabulary, self.field = vocabulary, field
+        self.vocabulary, self.field, self.pairs, self.seed = vocabulary, field, pairs, seed
         self.size = int(vocabulary.size if size is None else size)
         if self.size < vocabulary.size:
             raise RecipeError(f"a table of {self.size} rows cannot hold a vocabulary of {vocabulary.size} ids")
         self.pad_id: int | None = vocabulary.pad_id
         self.mask_id: int = vocabulary.mask_id
-        self._special = torch.tensor(sorted(vocabulary.special_ids), dtype=torch.int64)
+        self._special = torch.tensor(sorted(vocabulary.special_ids), dtype=torch.int64, device="cpu")
+
+    assets = staticmethod(vocabulary_assets)
 
     def layout(self, batch: Batch) -> Layout:
         """(B, N) places; special and padded ones are known, and the groups ``word`` and ``type`` where given."""
+        batch = self._paired(batch)
         ids = self._ids(batch)
         if ids.is_meta:  # shapes only: every place counts
-            return Layout(*ids.shape)
+            return Layout(len(ids), ids.shape[1])
         valid = self._valid(batch, ids)
         special = torch.isin(ids, self._special.to(ids.device))
         groups = {
@@ -46,11 +55,49 @@ class IdTokenizer:
         if valid is not None:
             special &= valid
             groups = {name: ids.masked_fill(~valid, -1) for name, ids in groups.items()}
-        return Layout(*ids.shape, valid=valid, special=special, groups=groups)
+        return Layout(len(ids), ids.shape[1], valid=valid, special=special, groups=groups)
 
     def __call__(self, batch: Batch) -> Tokens:
         """The ids (B, N)."""
-        return Tokens(self.layout(batch), ids=self._ids(batch))
+        return Tokens(self.layout(batch), ids=self._ids(self._paired(batch)))
+
+    def follows(self, batch: Batch) -> Tensor:
+        """(B,) int64: 1 where the second segment follows the first as written, 0 where it does not.
+
+        Raises PlanError for a batch without pairs.
+        """
+        if self.pairs == "next":
+            return self._exchanged(batch)[1]
+        if f"{self.field}.follows" not in batch.fields:
+            raise PlanError(
+                f"the batch has no field '{self.field}.follows'",
+                hint="decode pairs: pair=order, or pair=next with tokenize.text.pairs=next",
+            )
+        return batch[f"{self.field}.follows"]
+
+    def _paired(self, batch: Batch) -> Batch:
+        """The batch as it is, or with second segments exchanged."""
+        if self.pairs != "next" or batch[self.field].is_meta:
+            return batch
+        return replace(batch, fields={**batch.fields, **self._exchanged(batch)[0]})
+
+    def _exchanged(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
+        names = [self.field, *(f"{self.field}.{end}" for end in ("type", "word", "sentence"))]
+        fields = {name: batch[name] for name in names if name in batch.fields}
+        if f"{self.field}.type" not in fields:
+            raise PlanError(f"the batch has no field '{self.field}.type'", hint="decode pairs: pair=next")
+        ids = batch[self.field]  # without lengths when no row is padded
+        length = batch.fields.get(f"{self.field}.length", torch.full((len(ids),), ids.shape[1]))
+        rows = torch.arange(len(ids))
+        if len(rows) % 2:  # a text without a neighbour (the end of held-out samples) is its own, and stays as it is
+            rows = torch.cat([rows, rows[-1:]])
+        keys = Batch({}, batch.ids[rows.numpy()], batch.visits[rows.numpy()]).keys(self.seed)
+        made, length, follows = exchange(
+            {name: value[rows] for name, value in fields.items()}, length[rows], keys, types=f"{self.field}.type"
+        )
+        follows[len(ids) - 1] |= len(rows) > len(ids)
+        kept = {name: value[: len(ids)] for name, value in made.items()}
+        return {**kept, f"{self.field}.length": length[: len(ids)]}, follows[: len(ids)]
 
     def example(self, count: int) -> dict[str, Tensor]:
         """``count`` rows of random ids of unlike lengths, for exports."""
@@ -67,6 +114,11 @@ class IdTokenizer:
             raise PlanError(
                 f"field '{self.field}' is {tuple(ids.shape)} {ids.dtype}; ids are (B, N) int64",
                 hint="decode it with the text decoder",
+            )
+        if ids.device.type == "cpu" and ids.numel() and int(ids.max()) >= self.size:
+            raise PlanError(
+                f"field '{self.field}' has the id {int(ids.max())}; the tokenizer's vocabulary ends at {self.size - 1}",
+                hint="name the same vocabulary for the decoder and for the tokenizer",
             )
         return ids
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmask.api import ACTIVATIONS, Encoded, Prediction, RecipeError, Scored, linear, product
+from mmask.api import ACTIVATIONS, Encoded, Prediction, RecipeError, Scored, linear, product, states_at
 
 
 class MlmHead(nn.Module):
@@ -62,4 +62,5 @@ class MlmHead(nn.Module):
 
     def forward(self, encoded: Encoded, scored: Scored) -> Prediction:
         """value: (S, size) logits."""
-        return Prediction(self.logits(encoded.at(scored)), scored)
+        states = states_at(encoded, scored) if encoded.cu_seqlens is None else encoded.at(scored)
+        return Prediction(self.logits(states), scored)

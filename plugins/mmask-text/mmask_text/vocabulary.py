@@ -17,12 +17,13 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from mmask.api import DataError, RecipeError, did_you_mean
 
+DEFAULT = "english-8k"
 MASK = "[MASK]"
 # The names by which vocabularies call the tokens that a masked model needs, the commonest first.
 ROLES: Mapping[str, tuple[str, ...]] = {
@@ -176,13 +177,13 @@ class Vocabulary:
         """(ids, words) of one text, or of a pair -> (ids, words, types) with special tokens around, each (L,) int64.
 
         ``[CLS] A [SEP]`` and ``[CLS] A [SEP] B [SEP]``, without what the vocabulary lacks; types are 0 up to the first
-        ``[SEP]`` and 1 after it; words of B go on after those of A.
+        ``[SEP]`` and 1 after it; words are numbered from 0, those of B going on after A's.
         """
         ids, words, types = [_one(self.cls_id)], [_outside(self.cls_id)], [_types(self.cls_id, 0)]
         texts = [first] if second is None else [first, second]
         next_word = 0
         for number, (mine, theirs) in enumerate(texts):
-            shifted = np.where(theirs >= 0, theirs + next_word, -1)
+            shifted = np.where(theirs >= 0, theirs - _least(theirs) + next_word, -1)
             next_word = max(next_word, int(shifted.max(initial=-1)) + 1)
             ids += [mine, _one(self.sep_id)]
             words += [shifted, _outside(self.sep_id)]
@@ -228,9 +229,10 @@ def shipped() -> dict[str, Path]:
     return {path.name.removesuffix(".json"): path for path in sorted(folder.glob("*.json"))}
 
 
-def vocabulary_file(spec: str | Path) -> tuple[str, bytes] | None:
-    """The file that must be kept for a spec to be opened again elsewhere; None for ``bytes``, which is a rule."""
-    return None if str(spec) == "bytes" else open_vocabulary(spec).file()
+def vocabulary_assets(*, vocabulary: str = DEFAULT, **options: Any) -> dict[str, tuple[str, bytes]]:
+    """The file behind the option ``vocabulary`` of a component, for its run to keep; none for ``bytes``, which is a
+    rule. A component with this option says ``assets = staticmethod(vocabulary_assets)``."""
+    return {} if vocabulary == "bytes" else {"vocabulary": open_vocabulary(vocabulary).file()}
 
 
 @lru_cache(maxsize=16)
@@ -279,6 +281,11 @@ def _packed(ids: Sequence[int], words: Sequence[int], offsets: Sequence[tuple[in
         new[1:] = kept[1:] != kept[:-1]
         number[inside] = np.cumsum(new) - 1
     return Pieces(np.asarray(ids, np.int64).reshape(-1), number, np.asarray(offsets, np.int64).reshape(-1, 2))
+
+
+def _least(words: np.ndarray) -> int:
+    inside = words[words >= 0]
+    return int(inside.min()) if len(inside) else 0
 
 
 def _one(id: int | None) -> np.ndarray:

@@ -17,7 +17,9 @@ KINDS: dict[str, dict[str, Any]] = {
     "factored": {"embed_width": 8, "pooler": True},
     "alibi": {"positions": "alibi", "gated": True, "in_bias": False},
     "rotary": {"positions": "rotary", "norm": "pre", "first_norm": False, "norm_bias": False, "gated": True},
-    "windows": {"positions": "rotary", "window": 6, "pattern": ("global", "local"), "norm": "pre", "local_theta": 100.0},
+    "windows": {
+        "positions": "rotary", "window": 6, "pattern": ("global", "local"), "norm": "pre", "local_theta": 100.0,
+    },
     "narrow": {"positions": "alibi", "window": 4, "pattern": ("local",)},
     "plain": {"positions": "none", "window": 2, "pattern": ("local",), "act": "relu"},
 }
@@ -133,14 +135,16 @@ def test_dropped_places_keep_their_positions(words, texts):
 
 def test_types_and_texts_that_are_too_long(words, texts):
     encoder, batch = encoder_of("bert", words), texts(10, 6)
-    zeros = {"text.type": torch.zeros(2, 10, dtype=torch.int64)}
-    ones = {"text.type": torch.ones(2, 10, dtype=torch.int64)}
+    made = []
+    for kind in (0, 1):
+        types = {"text.type": torch.full((2, 10), kind)}
+        made.append(encoder(view_of(Batch({**batch.fields, **types}, batch.ids, batch.visits), words)).state)
     plain = encoder(view_of(batch, words)).state
-    torch.testing.assert_close(encoder(view_of(Batch({**batch.fields, **zeros}, batch.ids, batch.visits), words)).state, plain)
-    assert (encoder(view_of(Batch({**batch.fields, **ones}, batch.ids, batch.visits), words)).state - plain).abs().max() > 0.01
+    torch.testing.assert_close(made[0], plain)
+    assert (made[1] - plain).abs().max() > 0.01
     with pytest.raises(PlanError, match="600 pieces is longer than the 512"):
         encoder(view_of(texts(600), words))
-    with pytest.raises(PlanError, match="no tap 'block.3'"):
+    with pytest.raises(PlanError, match=r"no tap 'block\.3'"):
         encoder(view_of(batch, words), taps=["block.3"])
 
 
@@ -153,3 +157,18 @@ def test_layers_are_computed_again_on_the_way_back(words, texts):
         grads.append({name: p.grad for name, p in encoder.named_parameters()})
     for name, want in grads[0].items():
         torch.testing.assert_close(grads[1][name], want)
+
+
+@EACH
+def test_half_precision_stays_near(kind, words, texts):
+    """Under autocast in bf16, packed and plain, in the precision that it has."""
+    batch = texts(5, 40, 9, 9, 17)
+    valid = rows(batch)
+    exact = encoder_of(kind, words).float()(view_of(batch, words)).state[valid]
+    for fast in (True, False):
+        encoder = encoder_of(kind, words, fast=fast).float()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            state = encoder(view_of(batch, words)).state[valid].float()
+        assert (state - exact).abs().mean() < 0.03 * exact.abs().mean()
+        state.sum().backward()
+        assert all(p.grad is None or torch.isfinite(p.grad).all() for p in encoder.parameters())

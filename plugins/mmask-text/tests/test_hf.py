@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from mmask.api import CheckpointError, ExportError, NetworkSection, Recipe, ViewSection, use
+from mmask.api import CheckpointError, ExportError, NetworkSection, Recipe, use
 from mmask.export.flow import Wanted, export
 from mmask.export.parity import check, compare
 from mmask.plugin.host import Host
@@ -115,7 +115,7 @@ def test_checkpoints_that_do_not_fit_say_why(build, tmp_path):
     table = weights["bert.embeddings.word_embeddings.weight"][:-8]
     lines = list(form.load(model, weights | {"bert.embeddings.word_embeddings.weight": table}))
     assert any(line.startswith("fewer rows: bert.embeddings.word_embeddings.weight has") for line in lines)
-    with pytest.raises(CheckpointError, match="has neither model.safetensors nor pytorch_model.bin"):
+    with pytest.raises(CheckpointError, match="has neither model"):
         form.read(tmp_path)
     with pytest.raises(CheckpointError, match="model_type 't5' is none of"):
         config_options({"model_type": "t5"})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mmask_text.recipes.bert import bert_base, bert_large, bert_small, bert_tiny, roberta_base
+from mmask_text.recipes.bert import bert_base, bert_base_nsp, bert_large, bert_small, bert_tiny, roberta_base
 from mmask_text.recipes.modernbert import modernbert_base
 from mmask_text.recipes.mosaicbert import mosaicbert_base
 
@@ -45,6 +45,13 @@ def test_bert(recipe, paper, pooler, build):
         intermediate_size=c.hidden,
     )
     assert count(model) == count(theirs)
+
+
+def test_bert_with_next_sentences(build):
+    """BertForPreTraining: 110,106,428."""
+    with_next = on_meta(bert_base_nsp(), build)
+    assert count(with_next.encoder) == 109_482_240
+    assert count(with_next) == 110_106_428
 
 
 def test_roberta(build):

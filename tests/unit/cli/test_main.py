@@ -54,6 +54,13 @@ def test_every_command_of_the_table_has_a_line_and_a_target():
         assert len(line) < 75, name
 
 
+def test_a_command_named_after_a_group_stands_in_it(mm, command):
+    entries = [command(lambda: click.echo("hello"), name="data.greet")]
+    assert "greet" not in mm("--help", entries=entries)[1]
+    assert "greet  say something [fakes]" in mm("data", "--help", entries=entries)[1]
+    assert mm("data", "greet", entries=entries)[:2] == (0, "hello\n")
+
+
 def test_help_lists_the_table_and_the_commands_of_plugins(mm, command):
     code, out, err = mm("--help", entries=[command(lambda: None)])
     assert code == 0

@@ -7,6 +7,7 @@ import pytest
 
 from mmask.data.rows import class_names, read_rows, safe_key, with_splits
 from mmask.errors import DataError, UsageError
+from mmask.types import Record
 
 
 def files(root: Path, *names: str) -> Path:
@@ -90,3 +91,27 @@ def test_mistakes_say_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "e.csv").write_text("path\n")
     with pytest.raises(DataError, match="no rows"):
         read_rows(tmp_path / "e.csv", ["jpg"])
+
+
+def test_a_file_of_many_samples_gives_one_row_each(tmp_path: Path) -> None:
+    def records(path: Path) -> list[Record]:
+        return [Record((0, 1), {"key": "own", "split": "test"}), Record((1, 3), {"label": "b", "group": "g"})]
+
+    root = files(tmp_path / "in", "cat/a.log")
+    rows = read_rows(root, ["log"], records)
+    assert [(row.key, row.span, row.split, row.group, row.columns) for row in rows] == [
+        ("cat/a/00000001", (1, 3), "", "g", {"label": "b"}), ("own", (0, 1), "test", "", {"label": "cat"}),
+    ]
+    assert [row.key for row in read_rows(root / "cat/a.log", ["log"], records)] == ["a/00000001", "own"]
+    assert [row.key for row in read_rows(root, ["log"], lambda path: [Record()])] == ["cat/a"]
+    with pytest.raises(DataError, match="holds no sample"):
+        read_rows(root / "cat/a.log", ["log"], lambda path: [])
+
+
+def test_a_table_with_paths_stays_a_manifest(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("path,label\na.log,b\n")
+    (tmp_path / "t.csv").write_text("text,label\nx,b\n")
+    files(tmp_path, "a.log")
+    found = {name: read_rows(tmp_path / name, ["csv"], lambda path: [Record((2, 3))]) for name in ("m.csv", "t.csv")}
+    assert found["m.csv"][0].path == tmp_path / "a.log" and found["m.csv"][0].span is None
+    assert found["t.csv"][0].path == tmp_path / "t.csv" and found["t.csv"][0].span == (2, 3)

@@ -79,3 +79,28 @@ def test_hiding_everything_is_an_error_that_says_what_to_change():
     assert "mask.ratio" in error.value.hint
     with pytest.raises(RecipeError, match=r"1\.5"):
         RandomMasker(ratio=1.5)
+
+
+@pytest.mark.parametrize(("ratio", "cap"), [(0.15, 20), (0.15, 19), (0.25, 10_000), (0.3, 10_000), (0.4, 10_000)])
+def test_the_count_is_that_of_berts_data_builder(ratio, cap):
+    """round(length * ratio) of all tokens, at least one and at most the cap, among those that are not special."""
+    longest = 256
+    lengths = torch.arange(5, longest + 1)
+    place = torch.arange(longest)[None]
+    special = (place == 0) | (place == lengths[:, None] - 1)
+    layout = Layout(len(lengths), longest, valid=place < lengths[:, None], special=special)
+    masker = RandomMasker(ratio=ratio, rounding="round", count_special=True, at_least=1, cap=cap)
+    hidden = masker.plan(layout, keys(len(lengths))).hidden
+    assert not (hidden & special).any()
+    off = hidden.sum(1) - torch.tensor([min(cap, max(1, round(n * ratio))) for n in lengths.tolist()])
+    halves = torch.tensor([n * ratio % 1 == 0.5 for n in lengths.tolist()])
+    assert (off[~halves] == 0).all()
+    assert (off.abs() <= 1).all()
+    if ratio == 0.15:
+        assert (off == 0).all()
+
+
+def test_random_rounding_is_right_in_the_mean_and_one_of_two_numbers():
+    hidden = RandomMasker(ratio=0.15, rounding="random").plan(Layout(4000, 30), keys(4000)).hidden.sum(1)
+    assert set(hidden.tolist()) == {4, 5}
+    assert hidden.double().mean() == pytest.approx(4.5, abs=0.03)

@@ -72,6 +72,20 @@ def test_a_report_of_a_run_that_has_just_begun_is_written(tmp_path: Path) -> Non
     assert "<svg" in write_report(tmp_path).read_text()
 
 
+def test_metrics_of_an_objective_have_a_chart_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / "recipe.toml").write_text('name = "x"\n[objectives.words]\nuse = "masked"\n')
+    rows = [{"step": s, "loss": 2.0, "words": 2.0, "other": 3.0, "words_accuracy": s / 9} for s in (1, 2, 3)]
+    rows[2] |= {"val_loss": 2.0, "val_words": 2.0, "val_words_accuracy": 0.4}
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    page = write_report(tmp_path).read_text()
+    card = page[page.index("Metrics of words") :]
+    card = card[: card.index("</figure>")]
+    assert "accuracy, held out" in card
+    assert '"percent": true' in card
+    terms = page[page.index("<h3>Loss terms") :]
+    assert "words_accuracy" not in terms[: terms.index("</figure>")]
+
+
 def test_a_folder_that_is_no_run_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is no run"):
         write_report(tmp_path)

@@ -71,7 +71,7 @@ def test_a_frozen_recipe_runs_again_to_the_same_values(host, tmp_path):
         host, recipe="fakes-tiny", overrides=["views.masked.plan=none", "optim.clip=1.0", "mask.ratio=0.3"]
     )
     path = tmp_path / "recipe.toml"
-    write(first, path)
+    write(first, path, host)
     for config in (path, tmp_path):
         again = resolve(host, config=config)
         assert again.recipe.model_dump(exclude={"profiles"}) == first.recipe.model_dump(exclude={"profiles"})
@@ -84,14 +84,14 @@ def test_a_frozen_recipe_runs_again_to_the_same_values(host, tmp_path):
 
 def test_a_frozen_recipe_can_be_changed_again(host, tmp_path):
     path = tmp_path / "recipe.toml"
-    write(resolve(host, recipe="fakes-tiny"), path)
+    write(resolve(host, recipe="fakes-tiny"), path, host)
     made = resolve(host, config=path, flags={"schedule.epochs": ("--epochs", 2)})
     assert (made.recipe.schedule.steps, made.recipe.schedule.epochs) == (None, 2.0)
 
 
 def test_another_version_than_the_files_is_noted(host, tmp_path):
     path = tmp_path / "recipe.toml"
-    write(resolve(host, recipe="fakes-tiny"), path)
+    write(resolve(host, recipe="fakes-tiny"), path, host)
     path.write_text(path.read_text().replace("mmask-fakes 0.0", "mmask-fakes 9.9"))
     notes = resolve(host, config=path).notes
     assert notes == (f"{path} was written with mmask-fakes 9.9, this is mmask-fakes 0.0",)

@@ -17,7 +17,7 @@ from mmask.train.model import MaskedModel, PlanMaker, ViewMaker
 from mmask.train.objective import MaskedObjective
 from mmask.train.program import Program, Task
 from mmask.train.stamp import stamp
-from mmask.types import Batch, Encoded, Layout, Losses, Prediction, Target, Term, Tokens, Visibility
+from mmask.types import Action, Batch, Encoded, Layout, Losses, Prediction, Target, Term, Tokens, Visibility
 
 
 class Cut:
@@ -262,6 +262,19 @@ def test_a_recipe_says_programs_averages_taps_and_nested_maskers():
     assert nested.maskers["mask"].masker.spatial.ratio == 0.25
     as_toml = build_model(recipe(mask={"use": "tube", "spatial": {"use": "random", "ratio": 0.25}}), Host())
     assert as_toml.maskers["mask"].masker.spatial.ratio == 0.25
+
+
+def test_every_masker_of_a_recipe_takes_the_actions_of_its_places():
+    made = build_model(recipe(mask=use("random", ratio=0.5, action={"keep": 0.5, "zero": 0.5, "per": "run"})), Host())
+    assert made.maskers["mask"].action.per == "run"
+    plan = made.draw(batch()).plan("mask")
+    assert torch.equal(plan.action > 0, plan.hidden)
+    assert set(plan.action.unique().tolist()) == {0, Action.KEEP, Action.ZERO}
+    plain = build_model(recipe(), Host()).draw(batch()).plan("mask")
+    assert plain.action is None
+    assert torch.equal(plain.hidden, plan.hidden)
+    with pytest.raises(RecipeError, match="it is a table of shares"):
+        build_model(recipe(mask=use("random", action=0.8)), Host())
 
 
 def test_an_average_of_a_network_that_is_not_there_yet_is_refused():

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from mmask.errors import NonFiniteError, OutOfMemoryError
 from mmask.recipe.schema import OptimSection
-from mmask.testing.toy import ToyReader, toy_model
+from mmask.testing.toy import ToyLoss, ToyReader, toy_model
 from mmask.train.ema import Average
 from mmask.train.feed import Feed
 from mmask.train.guard import Guard, memory_guard
@@ -19,6 +20,7 @@ from mmask.train.precision import Precision
 from mmask.train.ranks import Ranks
 from mmask.train.seed import init_scope
 from mmask.train.step import Stepper
+from mmask.types import Prediction, Share, Target
 
 CPU = torch.device("cpu")
 
@@ -103,3 +105,32 @@ def test_a_failed_allocation_becomes_numbers_and_advice() -> None:
 def test_other_errors_pass_the_memory_guard() -> None:
     with pytest.raises(RuntimeError, match="shape"), memory_guard(1, 1, CPU):
         raise RuntimeError("shape mismatch")
+
+
+class Telling(ToyLoss):
+    """A loss that tells how many of the positive values it has the sign of."""
+
+    def metrics(self, prediction: Prediction, target: Target) -> dict[str, Any]:
+        assert not torch.is_grad_enabled()
+        right, asked = ((one.value > 0).flatten() for one in (prediction, target))
+        right = right & asked
+        return {"near": Share(right.sum(), asked.sum()), "plain": 2.5, "none": Share(0, 0)}
+
+
+def test_metrics_are_those_of_the_whole_step_however_it_is_cut(tmp_path: Path) -> None:
+    told, plain = [], []
+    for cuts in (1, 2, 4):
+        stepper, feed = parts(tmp_path, precision="fp64")
+        stepper.accumulate = cuts
+        plain.append(stepper(feed.take(), 0, 1e-2))
+        stepper, feed = parts(tmp_path, precision="fp64")
+        stepper.model.objectives["vectors"].loss = Telling()
+        stepper.accumulate = cuts
+        told.append(stepper(feed.take(), 0, 1e-2))
+    assert [one.loss for one in told] == [one.loss for one in plain]
+    assert plain[0].metrics == {}
+    for one in told:
+        assert set(one.metrics) == {"vectors_near", "vectors_plain"}
+        assert one.metrics == pytest.approx(told[0].metrics)
+    assert 0 < told[0].metrics["vectors_near"] < 1
+    assert told[0].metrics["vectors_plain"] == 2.5

@@ -8,6 +8,7 @@ CLAIMS: tuple[Component, ...] = (
     Component("tokenizer", "ids", "mmask_text.ids:IdTokenizer", "ids of a vocabulary, padded by length"),
     Component("encoder", "text", "mmask_text.encoder:TextEncoder", "one transformer over ids, its parts by choice"),
     Component("head", "mlm", "mmask_text.mlm:MlmHead", "the table of words again, at scored places (BERT)"),
+    Component("target", "follows", "mmask_text.follows:Follows", "whether a pair is in order (BERT, ALBERT)"),
     Component("exporter", "hf", "mmask_text.export.to_hf:HfTextExporter", "a folder for from_pretrained"),
     Component("weights", "hf", "mmask_text.weights.hf:HfTextWeights", "text encoders by transformers' names"),
     *(
@@ -16,6 +17,7 @@ CLAIMS: tuple[Component, ...] = (
             ("bert-tiny", "bert", "masked language model, 2 layers of 128"),
             ("bert-small", "bert", "masked language model, 4 layers of 512"),
             ("bert-base", "bert", "masked language model, 12 layers of 768"),
+            ("bert-base-nsp", "bert", "masked words and next sentences, 12 layers of 768"),
             ("bert-large", "bert", "masked language model, 24 layers of 1024"),
             ("roberta-base", "bert", "BERT's objective alone, trained better"),
             ("mosaicbert-base", "mosaicbert", "ALiBi, gated units, 30 % hidden, 12 layers of 768"),

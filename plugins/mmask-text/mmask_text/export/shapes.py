@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from mmask.api import ACTIVATIONS, ExportError
 from mmask_text.encoder import TextEncoder
 from mmask_text.mlm import MlmHead
+from mmask_text.rtd import RtdHead
 from mmask_text.weights.configs import ACTS
 from mmask_text.weights.names import BERT, MODERNBERT, ROBERTA, Family, places
 
-_THEIRS = {ours: theirs for theirs, ours in reversed(ACTS.items())}
+THEIRS = {ours: theirs for theirs, ours in reversed(ACTS.items())}
 
 
 @dataclass(frozen=True)
@@ -30,9 +31,18 @@ class Shape:
     loose: float = 0.0
 
 
-def shape_of(encoder: TextEncoder, head: MlmHead | None, vocabulary: Any) -> Shape:
-    """Raises ExportError naming the part that no class has."""
+def shape_of(
+    encoder: TextEncoder, head: MlmHead | RtdHead | None, vocabulary: Any, *, electra: bool = False
+) -> Shape:
+    """electra: whether it is one of ELECTRA's networks; one with narrower embeddings always is.
+
+    Raises ExportError naming the part that no class has.
+    """
     ends = {"pad_token_id": vocabulary.pad_id, "cls_token_id": vocabulary.cls_id, "sep_token_id": vocabulary.sep_id}
+    if isinstance(head, RtdHead) or encoder.project is not None or electra:
+        from mmask_text.export.electra import electra_shape
+
+        return electra_shape(encoder, head, ends)
     if encoder.parts.norm == "pre":
         return _modernbert(encoder, head, ends)
     return _bert(encoder, head, ends, vocabulary.pad_id)
@@ -40,15 +50,14 @@ def shape_of(encoder: TextEncoder, head: MlmHead | None, vocabulary: Any) -> Sha
 
 def _bert(encoder: TextEncoder, head: MlmHead | None, ends: dict[str, Any], pad_id: int | None) -> Shape:
     parts, embed = encoder.parts, encoder.embed
-    _refuse("BERT", [
+    refuse("BERT", [
         (not parts.gated, "gated units"),
         (embed.positions is not None, "no table of positions"),
-        (encoder.project is None, "narrower embeddings"),
         (embed.norm is not None and embed.norm.eps == parts.eps, "another norm of its embeddings"),
         (parts.norm_bias and parts.attention_bias and parts.in_bias and parts.out_bias, "parts without bias"),
         (set(encoder.body.kinds) == {"global"}, "local layers"),
         (isinstance(encoder.body.norm, nn.Identity), "a norm after the last layer"),
-        *_head(head, parts.eps, parts.act, bias=True, norm_bias=True, always=True),
+        *word_head(head, parts.eps, parts.act, bias=True, norm_bias=True, always=True),
     ])
     assert embed.positions is not None
     offset = embed.place_offset
@@ -62,8 +71,8 @@ def _bert(encoder: TextEncoder, head: MlmHead | None, ends: dict[str, Any], pad_
     if embed.types is None:
         weights[f"{prefix}embeddings.token_type_embeddings.weight"] = torch.zeros(1, parts.width)
     config = {
-        "model_type": family.model_type, "vocab_size": embed.words.num_embeddings, **_common(encoder),
-        "hidden_act": _THEIRS[parts.act], "layer_norm_eps": parts.eps, "hidden_dropout_prob": parts.dropout,
+        "model_type": family.model_type, "vocab_size": embed.words.num_embeddings, **common(encoder),
+        "hidden_act": THEIRS[parts.act], "layer_norm_eps": parts.eps, "hidden_dropout_prob": parts.dropout,
         "attention_probs_dropout_prob": parts.attention_dropout,
         "max_position_embeddings": embed.positions.num_embeddings - (0 if roberta else offset),
         "type_vocab_size": 1 if embed.types is None else embed.types.num_embeddings,
@@ -77,7 +86,7 @@ def _bert(encoder: TextEncoder, head: MlmHead | None, ends: dict[str, Any], pad_
 def _modernbert(encoder: TextEncoder, head: MlmHead | None, ends: dict[str, Any]) -> Shape:
     parts, embed, stack = encoder.parts, encoder.embed, encoder.body.stack
     first: Any = encoder.body.layers[0]
-    _refuse("ModernBERT", [
+    refuse("ModernBERT", [
         (parts.gated, "units without a gate"),
         (stack.positions == "rotary", f"positions '{stack.positions}'"),
         (embed.positions is None and embed.types is None, "tables of positions or types"),
@@ -88,13 +97,13 @@ def _modernbert(encoder: TextEncoder, head: MlmHead | None, ends: dict[str, Any]
         (parts.in_bias == parts.out_bias, "a bias in one half of the feed-forward part"),
         (parts.dropout == 0.0, "dropout on the residual stream"),
         (stack.window is None or stack.window % 2 == 0, "an odd window"),
-        *_head(head, parts.eps, parts.act, bias=None, norm_bias=parts.norm_bias, always=False),
+        *word_head(head, parts.eps, parts.act, bias=None, norm_bias=parts.norm_bias, always=False),
     ])
     dense = head is not None and head.dense is not None and head.dense.bias is not None
     local = stack.theta if stack.local_theta is None else stack.local_theta
     config = {
-        "model_type": "modernbert", "vocab_size": embed.words.num_embeddings, **_common(encoder),
-        "hidden_activation": _THEIRS[parts.act], "norm_eps": parts.eps, "norm_bias": parts.norm_bias,
+        "model_type": "modernbert", "vocab_size": embed.words.num_embeddings, **common(encoder),
+        "hidden_activation": THEIRS[parts.act], "norm_eps": parts.eps, "norm_bias": parts.norm_bias,
         "attention_bias": parts.attention_bias, "mlp_bias": parts.in_bias, "max_position_embeddings": 8192,
         "layer_types": [{"global": "full_attention"}.get(kind, "sliding_attention") for kind in encoder.body.kinds],
         "local_attention": stack.window or 128, "attention_dropout": parts.attention_dropout,
@@ -104,14 +113,15 @@ def _modernbert(encoder: TextEncoder, head: MlmHead | None, ends: dict[str, Any]
             for kind, theta in (("full_attention", stack.theta), ("sliding_attention", local))
         },
         "global_rope_theta": stack.theta, "local_rope_theta": local,
-        "classifier_activation": _THEIRS[parts.act], "classifier_bias": dense,
+        "classifier_activation": THEIRS[parts.act], "classifier_bias": dense,
         "decoder_bias": head is None or head.bias is not None, "tie_word_embeddings": head is None or head.tied, **ends,
     }
     weights = _weights(MODERNBERT, encoder, head)
     return Shape(f"ModernBert{'Model' if head is None else 'ForMaskedLM'}", config, weights, loose=1e-5)
 
 
-def _common(encoder: TextEncoder) -> dict[str, Any]:
+def common(encoder: TextEncoder) -> dict[str, Any]:
+    """What all classes call the sizes."""
     parts = encoder.parts
     return {
         "hidden_size": parts.width, "num_hidden_layers": len(encoder.body.layers),
@@ -119,7 +129,7 @@ def _common(encoder: TextEncoder) -> dict[str, Any]:
     }
 
 
-def _head(
+def word_head(
     head: MlmHead | None, eps: float, act: str, *, bias: bool | None, norm_bias: bool, always: bool
 ) -> Iterable[tuple[bool, str]]:
     """What a class's word head must be. bias: of the dense layer, None for either. always: the decoder has a bias."""
@@ -133,7 +143,8 @@ def _head(
     yield head.bias is not None or not always, "a word head without a bias for each word"
 
 
-def _refuse(name: str, rules: Iterable[tuple[bool, str]]) -> None:
+def refuse(name: str, rules: Iterable[tuple[bool, str]]) -> None:
+    """Raise ExportError for the first rule that does not hold."""
     for fine, part in rules:
         if not fine:
             raise ExportError(

@@ -1,4 +1,5 @@
-"""hf: a folder that ``from_pretrained`` of transformers loads: BERT, RoBERTa or ModernBERT, and its tokenizer."""
+"""hf: a folder that ``from_pretrained`` of transformers loads: BERT, RoBERTa, ELECTRA or ModernBERT, and its
+tokenizer."""
 
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ from mmask_text.encoder import TextEncoder
 from mmask_text.export.shapes import shape_of
 from mmask_text.export.tokenizer import write_tokenizer
 from mmask_text.mlm import MlmHead
+from mmask_text.rtd import RtdHead
 
 _SNIPPET = '''\
 import torch
@@ -36,8 +38,9 @@ class HfTextExporter:
     """``config.json``, ``model.safetensors``, and the vocabulary as a tokenizer of transformers where it is one of the
     ``tokenizers`` library.
 
-    whole: the masked word head too, as ``...ForMaskedLM``; compared are its logits, otherwise the states, at every
-    real place of a padded batch, in float64; and what both sides cut a sentence into.
+    whole: the masked word head too, as ``...ForMaskedLM`` (ELECTRA's discriminator with its own head, as
+    ``ElectraForPreTraining``); compared are its logits, otherwise the states, at every real place of a padded
+    batch, in float64; and what both sides cut a sentence into.
     """
 
     needs: tuple[str, ...] = ("transformers",)
@@ -50,7 +53,10 @@ class HfTextExporter:
 
     def write(self, model: Any, recipe: Recipe, folder: Path) -> str:
         """Raises ExportError for what is no text encoder, or has parts that transformers' classes lack."""
-        shape = shape_of(encoder_of(model), head_of(model) if self.whole else None, tokenizer_of(model).vocabulary)
+        shape = shape_of(
+            encoder_of(model), head_of(model) if self.whole else None, tokenizer_of(model).vocabulary,
+            electra=any(isinstance(module, RtdHead) for module in model.modules()),
+        )
         if shape.loose:
             self.tolerance = shape.loose
         _put(shape.weights, folder)
@@ -120,13 +126,13 @@ def encoder_of(model: Any) -> TextEncoder:
     return model.encoder
 
 
-def head_of(model: Any) -> MlmHead:
-    """The word head of the exported network. Raises ExportError when there is none."""
+def head_of(model: Any) -> MlmHead | RtdHead:
+    """The word head of the exported network, or ELECTRA's. Raises ExportError when there is none."""
     for objective in model.objectives.values():
-        if isinstance(getattr(objective, "head", None), MlmHead) and objective.network == model.exports:
-            head: MlmHead = objective.head
+        head: Any = getattr(objective, "head", None)
+        if isinstance(head, MlmHead | RtdHead) and objective.network == model.exports:
             return head
-    raise ExportError("no masked word head belongs to this network", hint="export the encoder alone: whole=false")
+    raise ExportError("no head of words belongs to this network", hint="export the encoder alone: whole=false")
 
 
 def cut_by_transformers(vocabulary: Any) -> bool:

@@ -9,7 +9,8 @@ from typing import Any
 
 def write_tokenizer(vocabulary: Any, folder: Path, *, types: bool = False) -> bool:
     """The vocabulary's file; and, where it is one of the ``tokenizers`` library, with special tokens set around a text
-    and a ``tokenizer_config.json``. types: whether it gives the segments of a pair. -> whether ``AutoTokenizer`` reads it."""
+    and a ``tokenizer_config.json``. types: whether it gives the segments of a pair.
+    -> whether ``AutoTokenizer`` reads it."""
     if not hasattr(vocabulary, "file"):
         return False
     if vocabulary.engine.kind != "tokenizers":
@@ -28,8 +29,10 @@ def write_tokenizer(vocabulary: Any, folder: Path, *, types: bool = False) -> bo
         f"{role}_token": vocabulary.token(getattr(vocabulary, attribute))
         for role, attribute in roles.items() if getattr(vocabulary, attribute) is not None
     }
-    config: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False, **named}
-    config["model_input_names"] = ["input_ids", *(["token_type_ids"] if types else []), "attention_mask"]
+    config = {
+        "tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False, **named,
+        "model_input_names": ["input_ids", *(["token_type_ids"] if types else []), "attention_mask"],
+    }
     (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     return True
 

@@ -100,6 +100,20 @@ def bert_base() -> Recipe:
     )
 
 
+def bert_base_nsp() -> Recipe:
+    """BERT as published: half of the pairs have a second segment of another text, and [CLS] says which ones."""
+    made = bert("bert-base-nsp", "masked words and next sentences, 12 layers of 768", width=768, depth=12, heads=12,
+                demo=DEMO_LARGE)
+    made.data.decode["text"] = use("text", max_length=128, pair="next")
+    made.data.group = 2  # neighbours exchange their second segments
+    made.tokenize["text"] = use("ids", size=30522, pairs="next")
+    made.networks["encoder"] = NetworkSection(use="text", width=768, depth=12, heads=12, pooler=True)
+    made.objectives["next"] = ObjectiveSection(
+        scored="pooled", head=use("pooled"), target=use("follows"), loss=use("cross-entropy")
+    )
+    return made
+
+
 def bert_large() -> Recipe:
     """340 M parameters."""
     return bert(

@@ -22,7 +22,7 @@ def mosaicbert_base() -> Recipe:
         networks={
             "encoder": NetworkSection(
                 use="text", width=768, depth=12, heads=12, positions="alibi", gated=True, in_bias=False,
-                attention_dropout=0.0, inner_dropout=0.1, dropout=0.1,
+                attention_dropout=0.0, inner_dropout=0.1, dropout=0.1, sparse=True,
             )
         },
         objectives=words_head(),

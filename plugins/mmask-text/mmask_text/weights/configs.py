@@ -26,12 +26,13 @@ class Options:
 def config_options(config: Mapping[str, Any]) -> Options:
     """From the values of a ``config.json``. Raises CheckpointError for an architecture that this encoder is not."""
     kind = config.get("model_type")
-    if kind in ("bert", "roberta"):
+    if kind in ("bert", "roberta", "electra"):
         return _bert(config, offset=int(config.get("pad_token_id") or 0) + 1 if kind == "roberta" else 0)
     if kind == "modernbert":
         return _modernbert(config)
     raise CheckpointError(
-        f"model_type '{kind}' is none of bert, roberta, modernbert", hint="other architectures have their own recipes"
+        f"model_type '{kind}' is none of bert, roberta, electra, modernbert",
+        hint="other architectures have their own recipes",
     )
 
 
@@ -53,6 +54,10 @@ def _bert(config: Mapping[str, Any], *, offset: int) -> Options:
         "dropout": config.get("hidden_dropout_prob", 0.1), "std": config.get("initializer_range", 0.02),
         "attention_dropout": config.get("attention_probs_dropout_prob", 0.1),
     }
+    if config["model_type"] == "electra":
+        # its word head has the exact GELU whatever the layers have
+        encoder["embed_width"] = config.get("embedding_size", 128)
+        return Options(encoder, {"act": "gelu", "tied": config.get("tie_word_embeddings", True)}, config["vocab_size"])
     # transformers' RoBERTa head has the exact GELU whatever the layers have
     head: dict[str, Any] = {"act": "gelu"} if offset else {}
     return Options(encoder, head | {"tied": config.get("tie_word_embeddings", True)}, config["vocab_size"])

@@ -29,9 +29,13 @@ class HfTextWeights:
     Nothing is unpickled but tensors. Tables of more words than the vocabulary has keep their further rows.
     """
 
+    def __init__(self) -> None:
+        self._advice = "set the recipe's sizes to those of the checkpoint's config.json"
+
     def read(self, path: Path) -> Mapping[str, Tensor]:
         """Published name -> tensor, on the host. Raises CheckpointError for anything else than such a checkpoint."""
         path = Path(path)
+        self._advise(path / "config.json")
         files = _files(path) if path.is_dir() else [path]
         found: dict[str, Tensor] = {}
         for file in files:
@@ -45,7 +49,10 @@ class HfTextWeights:
         of no known family, or for a tensor of another shape, before anything is copied.
         """
         encoder, head = _parts(model)
-        yield from load_parts(encoder, head, weights, family_of(weights))
+        try:
+            yield from load_parts(encoder, head, weights, family_of(weights))
+        except CheckpointError as error:
+            raise CheckpointError(error.message, hint=error.hint or self._advice) from None
 
     def write(self, model: nn.Module) -> dict[str, Tensor]:
         """The model's tensors by the names of transformers' BERT or ModernBERT, whichever has its parts."""
@@ -56,6 +63,15 @@ class HfTextWeights:
         own = {"encoder": encoder.state_dict(), "head": {} if head is None else dict(head.state_dict())}
         where = places(family, own["encoder"], own["head"])
         return {name: place.of(own[place.part]).detach().contiguous() for name, place in where.items()}
+
+    def _advise(self, config: Path) -> None:
+        """Keep what a recipe has to be told for this checkpoint, for the case that it does not fit."""
+        if not config.is_file():
+            return
+        made = config_options(json.loads(config.read_text(encoding="utf-8")))
+        told = {f"networks.encoder.{name}": value for name, value in made.encoder.items()}
+        words = [f"{key}={json.dumps(value)}" for key, value in {"tokenize.text.size": made.size, **told}.items()]
+        self._advice = "its config.json says " + " ".join(words)
 
 
 def family_of(weights: Mapping[str, Tensor]) -> Family:
@@ -102,10 +118,7 @@ def _job(name: str, place: Place, own: Tensor, given: Tensor, lines: list[str]) 
     if grows and len(own) > len(given):
         lines.append(f"fewer rows: {name} has {len(given)} of {len(own)}")
         return own[: len(given)], given
-    raise CheckpointError(
-        f"{name} is {tuple(given.shape)}, the model has {tuple(own.shape)}",
-        hint="set the recipe's sizes to those of the checkpoint's config.json",
-    )
+    raise CheckpointError(f"{name} is {tuple(given.shape)}, the model has {tuple(own.shape)}")
 
 
 def _parts(model: nn.Module) -> tuple[TextEncoder, MlmHead | None]:

@@ -76,8 +76,13 @@ MODERNBERT = Family(
      "feed.up": "mlp.Wi", "feed.down": "mlp.Wo"},
     {"dense": "head.dense", "norm": "head.norm"}, "decoder", fused=True, marks=("layers.0.attn.Wqkv.weight",),
 )
+ELECTRA = Family(
+    "electra", "electra.", "encoder.layer", _BERT_TOP, _BERT_LAYER,
+    {"dense": "generator_predictions.dense", "norm": "generator_predictions.LayerNorm"}, "generator_lm_head",
+    marks=("encoder.layer.0.intermediate.dense.weight",),
+)
 FAMILIES: Mapping[str, Family] = {
-    "bert": BERT, "roberta": ROBERTA, "mosaicbert": MOSAICBERT, "modernbert": MODERNBERT,
+    "bert": BERT, "roberta": ROBERTA, "mosaicbert": MOSAICBERT, "modernbert": MODERNBERT, "electra": ELECTRA,
 }
 
 
@@ -132,3 +137,9 @@ def _named(family: Family, name: str) -> Iterator[tuple[str, Place]]:
         yield f"{start}{family.layer['attention.qkv'].format(apart)}.{kind}", Place("encoder", name)
     else:
         yield f"{start}{family.of(family.layer, inner)}.{kind}", Place("encoder", name)
+
+
+def rtd_names() -> dict[str, str]:
+    """Our name -> theirs of every tensor of ELECTRA's discriminator head."""
+    modules = {"dense": "discriminator_predictions.dense", "out": "discriminator_predictions.dense_prediction"}
+    return {f"{ours}.{kind}": f"{theirs}.{kind}" for ours, theirs in modules.items() for kind in ("weight", "bias")}
