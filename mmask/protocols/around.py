@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 class Packer(Protocol):
     """Turns raw files into samples for ``mmask data pack``. ``extensions`` names the files it takes.
 
-    May also have ``columns``: columns that the indices of its shards get (``("seconds=json.seconds",)``).
-
     A packer of files that hold many samples each also offers ``records(path) -> Iterable[Record]``, what each
     sample is and where it lies in the file, and ``read(path, span, row)``, which makes one of them as ``__call__``
     does; it is then given single files too, not folders and manifests alone.
+
+    May also have ``columns``: columns that the indices of its shards get (``("seconds=json.seconds",)``).
     """
 
     extensions: Sequence[str]

@@ -140,8 +140,7 @@ def deltas(features: Tensor, reach: int = 2) -> Tensor:
 
 def _into_bands(frames: Tensor, bands: list[Bands], out: Tensor) -> None:
     """Windowed frames (T, points) -> their power in each band, written into ``out`` (T, bins)."""
-    parts = torch.view_as_real(torch.fft.rfft(frames)).flatten(1)
-    power = parts * parts
+    power = torch.view_as_real(torch.fft.rfft(frames)).flatten(1).square_()
     for at, low, high, weight in bands:
         torch.mm(power[:, 2 * low : 2 * high], weight, out=out[:, at : at + weight.shape[1]])
 

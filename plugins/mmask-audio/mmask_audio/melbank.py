@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from mmask.api import RecipeError
 
-_TOGETHER = 32  # bands of one product: neighbours share most of their bins
+_TOGETHER = 16  # bands of one product: neighbours share most of their bins
 
 
 class Bands(NamedTuple):

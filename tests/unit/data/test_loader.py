@@ -338,3 +338,21 @@ def test_a_recipes_data_section_opens_as_a_stream(tmp_path: Path) -> None:
         open_stream(data, seed=0, val=True)
     with pytest.raises(DataError, match="different names"):
         open_stream(DataSection(train=[Source(url=one, name="x"), Source(url=two, name="x")]), seed=0)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("fixed", [True, False])
+def test_lengths_that_a_decoder_gives_are_kept(stream: Stream, workers: int, fixed: bool) -> None:
+    """A decoder that fills a value up itself knows better how long it was."""
+
+    class Filled:
+        def __call__(self, sample: Any, keys: Any) -> dict[str, Any]:
+            size = 3 + len(sample.parts["bin"])
+            return {"x": torch.ones(20 if fixed else size + 2), "x.length": size}
+
+    with Loader(stream, {"x": Filled()}, batch_size=8, workers=workers, limit=16) as loader:
+        for batch in loader:
+            assert batch["x.length"].dtype == torch.int64
+            longest = int(batch["x.length"].max())
+            assert batch["x"].shape[1] == (20 if fixed else longest + 2)
+            assert 4 <= int(batch["x.length"].min()) < longest < 20
