@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from mmask.data.source import open_source  # noqa: F401
     from mmask.errors import *  # noqa: F403
     from mmask.evaluate.weighted import LayerSum, WeightedLayers  # noqa: F401
+    from mmask.export.copying import copy_parts  # noqa: F401
+    from mmask.export.reading import read_tensors  # noqa: F401
     from mmask.heads.decoder import TransformerDecoder  # noqa: F401
     from mmask.heads.linear import LinearHead, StatesHead  # noqa: F401
     from mmask.heads.pooled import PooledHead  # noqa: F401
@@ -23,10 +25,11 @@ if TYPE_CHECKING:
     from mmask.layers.attention import Rule, attend  # noqa: F401
     from mmask.layers.block import key_bias, run_block  # noqa: F401
     from mmask.layers.distance import alibi_slopes, rotary_tables  # noqa: F401
+    from mmask.layers.embed import Embeddings  # noqa: F401
     from mmask.layers.gather import fill, fill_index, flat_index, take_places  # noqa: F401
     from mmask.layers.linear import linear, product  # noqa: F401
     from mmask.layers.places import rows_at, states_at  # noqa: F401
-    from mmask.layers.positions import resize_positions, sincos  # noqa: F401
+    from mmask.layers.positions import resize_positions, sincos, sinusoid  # noqa: F401
     from mmask.layers.ranks import across_ranks  # noqa: F401
     from mmask.layers.segments import Segments  # noqa: F401
     from mmask.layers.transformer import ACTIVATIONS, LayerParts, StackParts, Transformer  # noqa: F401
@@ -62,12 +65,15 @@ _TABLE = {
     "mmask.data.source": ("open_source",),
     "mmask.evaluate.weighted": ("LayerSum", "WeightedLayers"),
     "mmask.tokenize.grid": ("grid_shape", "patchify", "unpatchify"),
-    "mmask.layers.positions": ("resize_positions", "sincos"),
     "mmask.layers.ranks": ("across_ranks",),
+    "mmask.layers.positions": ("resize_positions", "sincos", "sinusoid"),
+    "mmask.layers.embed": ("Embeddings",),
     "mmask.layers.gather": ("fill", "fill_index", "flat_index", "take_places"),
     "mmask.layers.places": ("rows_at", "states_at"),
     "mmask.layers.block": ("key_bias", "run_block"),
     "mmask.layers.linear": ("linear", "product"),
+    "mmask.export.copying": ("copy_parts",),
+    "mmask.export.reading": ("read_tensors",),
     "mmask.layers.attention": ("Rule", "attend"),
     "mmask.layers.distance": ("alibi_slopes", "rotary_tables"),
     "mmask.layers.segments": ("Segments",),

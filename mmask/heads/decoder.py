@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from math import prod
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from mmask.errors import PlanError, RecipeError
 from mmask.layers.block import Block, key_bias, run_block
 from mmask.layers.gather import fill, fill_index
 from mmask.layers.linear import linear
-from mmask.layers.positions import sincos
+from mmask.layers.positions import sincos, sinusoid
 from mmask.types import Encoded, Layout, Prediction, Scored
 from mmask.types.plan import ragged_index
 
@@ -22,6 +23,8 @@ class TransformerDecoder(nn.Module):
     norm, linear (He et al. 2021, section 3).
 
     width, depth, heads, mlp_ratio, qkv_bias, eps: of the blocks; eps is that of every LayerNorm.
+    positions: ``grid``, sine-cosine of each axis (MAE); ``line``, of the place's number in the sequence
+        (VideoMAE). embed_bias: whether the first linear has a bias. last_eps: eps of the last norm alone.
     lean: compute the last block, the norm and the output layer only for scored places, which changes no
         value. False runs them everywhere and selects afterwards: the plain twin.
     fast: large products through oneDNN on CPUs where it is the faster library; False is the plain twin.
@@ -36,8 +39,9 @@ class TransformerDecoder(nn.Module):
 
     def __init__(
         self, *, network: Any, tokenizer: Any, target: Any, width: int = 512, depth: int = 8, heads: int = 16,
-        mlp_ratio: float = 4.0, qkv_bias: bool = True, eps: float = 1e-6, lean: bool = True,
-        fast: bool = True,
+        mlp_ratio: float = 4.0, qkv_bias: bool = True, eps: float = 1e-6,
+        positions: Literal["grid", "line"] = "grid", embed_bias: bool = True, last_eps: float | None = None,
+        lean: bool = True, fast: bool = True,
     ) -> None:
         super().__init__()
         if width % heads:
@@ -47,14 +51,14 @@ class TransformerDecoder(nn.Module):
         norm = partial(nn.LayerNorm, eps=eps)
         self.prefix, self.grid, self.lean = int(network.prefix), tuple(tokenizer.grid), lean
         self.fast = fast
-        self.embed = nn.Linear(network.width, width)
+        self.embed = nn.Linear(network.width, width, bias=embed_bias)
         self.mask_token = nn.Parameter(torch.empty(1, 1, width))
-        self.register_buffer("positions", sincos(width, self.grid, prefix=self.prefix)[None])
+        self.register_buffer("positions", self._table(positions, width)[None])
         self.blocks = nn.ModuleList(
             Block(width, heads, mlp_ratio, qkv_bias=qkv_bias, norm_layer=norm)  # type: ignore[arg-type]  # timm calls it
             for _ in range(depth)
         )
-        self.norm = norm(width)
+        self.norm = nn.LayerNorm(width, eps=eps if last_eps is None else last_eps)
         self.pred = nn.Linear(width, target.dim)
         self.reset_parameters()
 
@@ -66,6 +70,14 @@ class TransformerDecoder(nn.Module):
                 nn.init.xavier_uniform_(module.weight)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
+
+    def _table(self, kind: str, width: int) -> Tensor:
+        """(prefix + N, width)."""
+        if kind == "grid":
+            return sincos(width, self.grid, prefix=self.prefix)
+        if kind != "line":
+            raise RecipeError(f"positions = '{kind}' is unknown; there are grid and line")
+        return torch.cat([torch.zeros(self.prefix, width), sinusoid(width, prod(self.grid))])
 
     def sequence(self, encoded: Encoded, layout: Layout) -> Tensor:
         """(B, prefix + N, width): what the blocks see, mask tokens and positions in place.

@@ -37,6 +37,20 @@ def sincos(width: int, grid: tuple[int, ...], *, prefix: int = 0, base: float = 
     return torch.cat([table.new_zeros(prefix, width), table]).float()
 
 
+def sinusoid(width: int, length: int, *, base: float = 10000.0) -> torch.Tensor:
+    """Fixed positions of a line, sine and cosine in turn (Vaswani et al. 2017, section 3.5). -> (length, width).
+
+    Channel 2i is sin and 2i + 1 is cos of position * base^(-2i / width). Computed in float64, returned in
+    float32.
+    """
+    import torch
+
+    channel = torch.arange(width)
+    rate = base ** -((channel // 2 * 2).double() / width)
+    angles = torch.arange(length, dtype=torch.float64)[:, None] * rate
+    return torch.where(channel % 2 == 0, angles.sin(), angles.cos()).float()
+
+
 def resize_positions(
     table: torch.Tensor, old: tuple[int, ...], new: tuple[int, ...], *, prefix: int = 0
 ) -> torch.Tensor:

@@ -23,6 +23,22 @@ def write_png(path: Path, image: np.ndarray) -> Path:
     return path
 
 
+def write_moving(path: Path, frames: np.ndarray, rate: float) -> Path:
+    """Write (T, H, W, 3) uint8 as an endless WebP of ``rate`` frames a second, aside and renamed."""
+    from PIL import Image
+
+    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or rate <= 0:
+        raise MmaskError(f"a moving picture must be (T, H, W, 3) uint8, not {frames.shape} {frames.dtype}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    first, *rest = [Image.fromarray(np.ascontiguousarray(frame)) for frame in frames]
+    first.save(
+        aside, format="WebP", save_all=True, append_images=rest, duration=round(1000 / rate), loop=0, quality=80
+    )
+    aside.replace(path)
+    return path
+
+
 def list_figures(folder: Path) -> list[tuple[int, Path]]:
     """(step, file) of the health points' pictures, in order of step."""
     found = []

@@ -199,7 +199,8 @@ def _shots(run: Path) -> str:
         name = f"after step {step:,}" if step else "before training"
         parts.append(
             f'<figure><figcaption><b>{name}</b></figcaption>'
-            f'<img alt="reconstruction {name}" src="data:image/png;base64,{data}"></figure>'
+            f'<img alt="reconstruction {name}" src="data:image/png;base64,{data}">'
+            f"{_moving(path.with_suffix('.webp'), name)}</figure>"
         )
     rest = len(found) - len(shown)
     more = f'<p class="soft">{rest} more in figures/</p>' if rest > 0 else ""
@@ -208,6 +209,13 @@ def _shots(run: Path) -> str:
         '<p class="soft">The same held-out samples under the same plans, newest first.</p>'
         f'<div class="card"><section class="shots">{"".join(parts)}</section>{more}</div>'
     )
+
+
+def _moving(path: Path, name: str) -> str:
+    if not path.is_file():
+        return ""
+    data = base64.b64encode(path.read_bytes()).decode()
+    return f'<img alt="moving reconstruction {name}" src="data:image/webp;base64,{data}">'
 
 
 def _recipe(recipe: Row) -> str:

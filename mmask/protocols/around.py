@@ -42,6 +42,9 @@ class Preview(Protocol):
     def __call__(self, model: Any, batch: Batch, *, plans: Any = None, predict: bool = True) -> np.ndarray:
         """(H, W, 3) uint8. ``predict`` False draws the plan alone, without running the model.
 
+        It may also offer ``animate(model, batch, *, plans) -> (T, H, W, 3) uint8`` and ``rate``, frames a second: at
+        health points that is kept beside the picture, and shown in the report.
+
         A preview of stored samples (``mmask data inspect``) says in ``parts`` which ones it can draw; its batch
         holds their undecoded bytes and there is no model. ``fallback = True``: only if no other preview can.
         """

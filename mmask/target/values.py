@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -20,12 +20,17 @@ class Values:
     ddof: 1 divides the variance by D - 1, as the PyTorch reference does; 0 by D, as NumPy would.
     eps: added to the variance, under the root; a flat place becomes zeros.
     stream: the stream whose tokens are predicted, when there are several.
+    trivial_knows: what `trivial` says: ``mean``, each place's own mean; ``nothing``, 0, for tokens that were brought to
+        mean 0 over a recording or a data set, whose places differ in their mean.
     """
 
     def __init__(
         self, *, normalise: bool = False, ddof: int = 1, eps: float = 1e-6, stream: str | None = None,
-        tokenizer: Any = None,
+        trivial_knows: Literal["mean", "nothing"] = "mean", tokenizer: Any = None,
     ) -> None:
+        if trivial_knows not in ("mean", "nothing"):
+            raise RecipeError(f"target.trivial_knows is '{trivial_knows}'; it is mean or nothing")
+        self.trivial_knows = trivial_knows
         if ddof not in (0, 1):
             raise RecipeError(f"target.ddof is {ddof}; it is 0 or 1")
         self.normalise, self.ddof, self.eps, self.stream = normalise, ddof, eps, stream
@@ -48,10 +53,12 @@ class Values:
         return Target((value - mean).div_(std), scored, extra={"mean": mean, "std": std})
 
     def trivial(self, target: Target) -> Prediction:
-        """The prediction that knows each place's own mean and nothing else: what learning has to beat.
+        """The prediction that knows each place's own mean and nothing else, or 0: what learning has to beat.
 
         With ``normalise`` that is 0, whose loss is (D - 1) / D for places that are not flat.
         """
+        if self.trivial_knows == "nothing":
+            return Prediction(torch.zeros_like(target.value), target.scored)
         mean = target.value.mean(-1, keepdim=True)
         return Prediction(mean.expand_as(target.value), target.scored)
 

@@ -41,8 +41,18 @@ class Health:
                 self._sight = plan_batch(model, self.precision, batch, 0)
             with self.precision.autocast():
                 image: Any = self.preview(model, self._sight.batch, plans=self._sight)
+                frames: Any = self._frames(model)
             self.book.picture(step, "reconstruction", image)
+            if frames is not None:
+                self.book.moving(step, frames, float(getattr(self.preview, "rate", 4.0)))
         except Exception as error:
             self.book.progress.say(f"no picture at step {step}: {type(error).__name__}: {error}")
         finally:
             model.train(was_training)
+
+    def _frames(self, model: MaskedModel) -> Any:
+        """(T, H, W, 3) of a preview that can show movement, or None."""
+        animate = getattr(self.preview, "animate", None)
+        if animate is None or self._sight is None:
+            return None
+        return animate(model, self._sight.batch, plans=self._sight)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mmask.observe.figures import write_png
+from mmask.observe.figures import write_moving, write_png
 from mmask.observe.metrics import MetricsFile
 from mmask.observe.progress import RunProgress
 from mmask.protocols import Tracker
@@ -47,6 +47,10 @@ class Logbook:
         for tracker in list(self._trackers):
             self._try(tracker, partial(tracker.picture, step, name, image))
         return path
+
+    def moving(self, step: int, frames: np.ndarray, rate: float) -> Path:
+        """A moving picture of a health point: ``figures/step-000200.webp``, beside the still one."""
+        return write_moving(self.out / "figures" / f"step-{step:06d}.webp", frames, rate)
 
     def close(self) -> None:
         """Flush every tracker."""

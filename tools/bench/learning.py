@@ -80,7 +80,7 @@ def overrides(options: argparse.Namespace) -> list[str]:
         "tokenize.image.image_size=32", f"tokenize.image.size={options.patch}", "tokenize.image.in_chans=1",
         "tokenize.image.mean=[0.286]", "tokenize.image.std=[0.353]",
         "networks.encoder.depth=6", "objectives.pixels.head.depth=2",
-        f"optim.lr={options.lr}", f"schedule.warmup_steps={options.steps // 10}",
+        f"optim.lr={options.lr}", f"schedule.warmup_steps={options.steps // 10}", *options.set,
     ]
 
 
@@ -121,10 +121,12 @@ def main() -> None:
     parser.add_argument("--patch", type=int, default=8)
     parser.add_argument("--labels", type=int, default=2000)
     parser.add_argument("--tests", type=int, default=3000)
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="further overrides of the recipe")
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--at", type=float, nargs="+", default=[0.25, 1.0])
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    runs = [one_seed(seed, options) for seed in range(options.seeds)]
+    runs = [one_seed(options.first_seed + i, options) for i in range(options.seeds)]
     (options.out / "probe.json").write_text(json.dumps(runs, indent=1))
     print("| arm | " + " | ".join(f"seed {i}" for i in range(len(runs))) + " | mean ± sd |")
     print("|---" * (len(runs) + 2) + "|")

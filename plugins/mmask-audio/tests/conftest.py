@@ -80,3 +80,21 @@ def torchaudio() -> ModuleType:
     finally:
         torch.version.cuda = cuda
     return torchaudio
+
+
+@pytest.fixture(scope="session")
+def host():
+    from mmask.plugin.host import Host
+
+    return Host()
+
+
+@pytest.fixture(scope="session")
+def build(host):
+    from mmask.train.build import build_model
+
+    def make(recipe, seed: int = 0):
+        torch.manual_seed(seed)
+        return build_model(recipe, host)
+
+    return make

@@ -8,8 +8,7 @@ from typing import cast
 
 from torch import Tensor, nn
 
-from mmask.api import MaskedModel
-from mmask_image.copying import copy_parts
+from mmask.api import MaskedModel, copy_parts
 from mmask_image.latent_decoder import LatentDecoder
 from mmask_image.regressor import LatentRegressor
 from mmask_image.weights import MaeWeights

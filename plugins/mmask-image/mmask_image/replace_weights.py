@@ -9,8 +9,7 @@ from typing import Protocol, cast
 
 from torch import Tensor, nn
 
-from mmask.api import LinearHead, MaskedModel
-from mmask_image.copying import copy_parts
+from mmask.api import LinearHead, MaskedModel, copy_parts
 from mmask_image.swin import SwinEncoder
 from mmask_image.weights import MaeWeights
 

@@ -9,8 +9,7 @@ from typing import Any, Protocol, cast
 import torch
 from torch import Tensor, nn
 
-from mmask.api import CheckpointError, MaskedModel, TransformerDecoder, resize_positions
-from mmask_image.reading import read_tensors
+from mmask.api import CheckpointError, MaskedModel, TransformerDecoder, read_tensors, resize_positions
 
 # Start of an official name -> start of ours, in the decoder. Names of the encoder are timm's and stay.
 _DECODER = {

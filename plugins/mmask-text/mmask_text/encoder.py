@@ -9,8 +9,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmask.api import Encoded, LayerParts, PlanError, Rule, Segments, StackParts, Tokens, Transformer, View, linear
-from mmask_text.embed import Embeddings
+from mmask.api import (
+    Embeddings,
+    Encoded,
+    LayerParts,
+    PlanError,
+    Rule,
+    Segments,
+    StackParts,
+    Tokens,
+    Transformer,
+    View,
+    linear,
+)
 from mmask_text.few import Few
 
 

@@ -9,8 +9,7 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from mmask.api import CheckpointError, MaskedModel
-from mmask_image.reading import read_tensors
+from mmask.api import CheckpointError, MaskedModel, read_tensors
 from mmask_image.spark.head import SparkHead
 from mmask_image.spark.names import CONVNEXT, HEAD, SAME, Table, rename
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from torch import Tensor, nn
 
-from mmask.api import CheckpointError
+from mmask.errors import CheckpointError
 
 
 def copy_parts(parts: Mapping[str, tuple[nn.Module, Mapping[str, Tensor]]]) -> Iterator[str]:

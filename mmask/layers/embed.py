@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmask.api import PlanError, RecipeError, did_you_mean
+from mmask.errors import PlanError, RecipeError, did_you_mean
 
 
 class Embeddings(nn.Module):

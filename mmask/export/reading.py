@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmask.api import CheckpointError
+from mmask.errors import CheckpointError
 
 
 def read_tensors(path: Path, *, inner: tuple[str, ...], ignore: tuple[str, ...] = ()) -> dict[str, Tensor]:

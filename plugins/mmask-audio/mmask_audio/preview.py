@@ -1,0 +1,165 @@
+"""SpectrogramPreview: what was heard, what was hidden or altered, and what the model makes of it."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mmask.api import Batch, Layout, MaskedModel, MaskedObjective, RecipeError, Scored, Target, View
+
+_PAPER, _INK, _GREY = (255,) * 3, (40,) * 3, (150, 150, 150)
+_TITLE, _GAP = 14, 8
+
+
+@runtime_checkable
+class Drawable(Protocol):
+    """What this preview needs of a tokenizer."""
+
+    def picture(self, values: Tensor, layout: Layout) -> Tensor:
+        """(B, N, D) values -> (B, bins, frames)."""
+        ...
+
+
+@runtime_checkable
+class Restorable(Protocol):
+    """What this preview needs of a target: predictions brought back to the tokenizer's values."""
+
+    def restore(self, value: Tensor, target: Target) -> Tensor:
+        """(S, D) predictions -> (S, D) on the scale of the tokens."""
+        ...
+
+
+class SpectrogramPreview:
+    """Each recording as three strips over one time axis: as it is, as the network sees it (replaced places in grey),
+    and with the predictions at scored places. Frequency grows upwards, time to the right; all three have the same scale
+    of colours, from the 2nd to the 99.8th percentile of the recording's own values. Padding is white.
+
+    samples: how many recordings, ``across`` of them side by side. objective: whose predictions are drawn; the first one
+    whose target can be drawn, where there is no such name. wide: least width of a strip in pixels; shorter recordings
+    are stretched by whole numbers, and none is drawn wider than 4 times that. colours: a colour map of matplotlib.
+    """
+
+    def __init__(
+        self, *, samples: int = 6, across: int = 2, objective: str = "", wide: int = 240, colours: str = "magma"
+    ) -> None:
+        if min(samples, across, wide) < 1:
+            raise RecipeError(f"samples {samples}, across {across} and wide {wide} must be at least 1")
+        self.samples, self.across, self.objective = samples, across, objective
+        self.wide, self.colours = wide, colours
+
+    def __call__(
+        self, model: MaskedModel, batch: Batch, *, plans: Any = None, predict: bool = True
+    ) -> np.ndarray:
+        """(H, W, 3) uint8. Without ``predict`` only the plan is drawn and the model is not run."""
+        full = model.draw(batch) if plans is None else model.given(batch, plans)
+        rows = min(self.samples, len(batch))
+        batch, full = batch.rows(0, rows), full.rows(0, rows)
+        was = model.training
+        model.eval()
+        try:
+            with torch.no_grad():
+                strips, there = self._strips(model, model.scene(batch, full), predict)
+        finally:
+            model.train(was)
+        return self._sheet(strips, there)
+
+    def _strips(self, model: MaskedModel, scene: Any, predict: bool) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Title -> (B, bins, frames), NaN where nothing is shown; and (B, bins, frames) bool, False at padding."""
+        objective, target = self._drawn(model)
+        stream = objective.stream or next(iter(model.tokenizers))
+        tokenizer, clean = model.tokenizers[stream], scene.view("clean").tokens[stream]
+        if not isinstance(tokenizer, Drawable) or clean.values is None:
+            raise RecipeError(f"preview 'spectrogram' draws features; the tokenizer of stream '{stream}' has none")
+        layout = clean.layout
+
+        def draw(values: Tensor) -> np.ndarray:
+            made: np.ndarray = tokenizer.picture(values.float().cpu(), layout).numpy()
+            return made
+
+        real = layout.maskable()[..., None].expand(clean.values.shape)
+        seen = _seen(scene.view(objective.view), stream, clean.values)
+        strips = {"original": draw(clean.values), "seen by the network": draw(seen)}
+        if predict:
+            prediction = objective.predict(scene)
+            made = target.restore(prediction.value, objective.target(scene, prediction.scored))
+            strips["reconstructed"] = draw(_filled(clean.values, made, prediction.scored))
+        return strips, draw(real) > 0.5
+
+    def _drawn(self, model: MaskedModel) -> tuple[MaskedObjective, Restorable]:
+        """The objective whose predictions are drawn, and its target."""
+        found = {
+            name: objective for name, objective in model.objectives.items()
+            if isinstance(objective, MaskedObjective) and isinstance(objective.target, Restorable)
+        }
+        name = self.objective or next(iter(found), "")
+        if name not in found:
+            raise RecipeError(
+                f"preview 'spectrogram' cannot draw objective '{name}'; it can draw {sorted(found) or 'none'}",
+                hint="set preview.objective to one whose target is 'values'",
+            )
+        objective: Any = found[name]
+        return objective, objective.target
+
+    def _sheet(self, strips: dict[str, np.ndarray], there: np.ndarray) -> np.ndarray:
+        from PIL import Image, ImageDraw
+
+        count, bins, frames = there.shape
+        wide = min(frames * max(1, -(-self.wide // frames)), 4 * self.wide)
+        high = bins * max(1, -(-64 // bins))
+        across = min(self.across, count)
+        block = (wide + _GAP, len(strips) * (_TITLE + high) + _GAP)
+        page = Image.new("RGB", (across * block[0] + _GAP, -(-count // across) * block[1] + _GAP), _PAPER)
+        ink = ImageDraw.Draw(page)
+        for number in range(count):
+            left, top = _GAP + number % across * block[0], _GAP + number // across * block[1]
+            low, high_end = _range(strips["original"][number][there[number]])
+            for title, values in strips.items():
+                ink.text((left, top), title, fill=_INK)
+                picture = Image.fromarray(_coloured(values[number], there[number], low, high_end, self.colours))
+                page.paste(picture.resize((wide, high), Image.Resampling.NEAREST), (left, top + _TITLE))
+                top += _TITLE + high
+        return np.asarray(page).copy()
+
+
+def _seen(view: View, stream: str, clean: Tensor) -> Tensor:
+    """(B, N, D): what the network sees of every place, NaN where it sees none of it."""
+    tokens = view.tokens[stream]
+    if tokens.values is not None and tokens.values.shape == clean.shape and not tokens.flat:
+        values, hidden = tokens.values, tokens.replaced
+    else:  # dropped
+        values, hidden = clean, view.plan(stream).hidden
+    if hidden is None:
+        return values
+    return values.masked_fill(hidden.to(values.device)[..., None], torch.nan)
+
+
+def _filled(clean: Tensor, made: Tensor, scored: Scored) -> Tensor:
+    """(B, N, D): predictions (S, D) at scored places or cells, the truth elsewhere."""
+    flat, made = clean.flatten(0, 1), made.to(clean.dtype)
+    if scored.unit == "cell" and scored.weight is not None:
+        return torch.where(scored.weight.flatten(0, 1).to(made.device) > 0, made, flat).view_as(clean)
+    if scored.index is None:
+        return made.view_as(clean)
+    return flat.index_copy(0, scored.index.to(flat.device), made).view_as(clean)
+
+
+def _range(values: np.ndarray) -> tuple[float, float]:
+    """The values that the ends of the colour scale stand for."""
+    if not values.size:
+        return 0.0, 1.0
+    low, high = np.quantile(values, [0.02, 0.998])
+    return float(low), float(max(high, low + 1e-6))
+
+
+def _coloured(values: np.ndarray, there: np.ndarray, low: float, high: float, colours: str) -> np.ndarray:
+    """(bins, frames) -> (bins, frames, 3) uint8, the lowest bin last."""
+    from matplotlib import colormaps
+
+    share = np.clip((np.nan_to_num(values, nan=low) - low) / (high - low), 0, 1)
+    picture = (colormaps[colours](share)[..., :3] * 255).round().astype(np.uint8)
+    picture[np.isnan(values)] = _GREY
+    picture[~there] = _PAPER
+    return picture[::-1]

@@ -1,0 +1,111 @@
+"""A stored video: which frames it has, and reading some of them without decoding the rest."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import av
+import numpy as np
+
+from mmask.api import SampleError
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What the packets of a video say, read without decoding.
+
+    times: presentation time of each frame, ascending, in units of ``tick`` seconds. starts: those of key frames.
+    """
+
+    times: np.ndarray
+    starts: np.ndarray
+    tick: float
+    height: int
+    width: int
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    def between(self, start: float, end: float) -> tuple[int, int]:
+        """(first, last + 1) frames shown from ``start`` to ``end``, in seconds from the first frame."""
+        seconds = (self.times - self.times[0]) * self.tick
+        return int(np.searchsorted(seconds, start, "left")), int(np.searchsorted(seconds, end, "right"))
+
+
+class Video:
+    """A video in memory. Raises SampleError for bytes that hold none.
+
+    max_pixels: larger frames are refused before any is decoded.
+    """
+
+    def __init__(self, data: bytes, *, max_pixels: int = 1 << 24) -> None:
+        try:
+            self._container: Any = av.open(io.BytesIO(data), mode="r")
+            self._stream: Any = self._container.streams.video[0]
+        except (av.FFmpegError, IndexError, ValueError) as error:
+            raise SampleError(f"not a video: {error}") from error
+        self._stream.thread_type = "NONE"  # one thread a sample: workers run side by side
+        height, width = self._stream.codec_context.height, self._stream.codec_context.width
+        if not 0 < height * width <= max_pixels:
+            raise SampleError(f"frames of {width}x{height} pixels; the limit is {max_pixels} pixels")
+        self.survey = self._survey(height, width)
+
+    def _survey(self, height: int, width: int) -> Survey:
+        times, starts = [], []
+        try:
+            for packet in self._container.demux(self._stream):
+                if packet.pts is not None and packet.size:
+                    times.append(packet.pts)
+                    if packet.is_keyframe:
+                        starts.append(packet.pts)
+        except av.FFmpegError as error:
+            if not times:
+                raise SampleError(f"not a readable video: {error}") from error
+        if not times or not starts:
+            raise SampleError("a video without a frame that can be decoded on its own")
+        return Survey(np.unique(times), np.unique(starts), float(self._stream.time_base), height, width)
+
+    def frames(self, wanted: Sequence[int]) -> list[np.ndarray]:
+        """Frames by number, ascending, each (H, W, 3) uint8; a number may come more than once.
+
+        Decodes from the key frame at or before each wanted frame, and skips from one to the next by seeking where
+        a key frame lies between. At most the wanted frames are held at a time. Raises SampleError.
+        """
+        distinct = sorted(set(wanted))
+        found: dict[int, np.ndarray] = {}
+        try:
+            for number, frame in self._walk([int(self.survey.times[i]) for i in distinct]):
+                found[distinct[number]] = frame
+        except av.FFmpegError as error:
+            raise SampleError(f"frame {distinct[len(found)]} of {len(self.survey)}: {error}") from error
+        if len(found) < len(distinct):
+            raise SampleError(f"the video ends before frame {distinct[len(found)]} of {len(self.survey)}")
+        return [found[number] for number in wanted]
+
+    def _walk(self, times: list[int]) -> Iterator[tuple[int, np.ndarray]]:
+        """(number, frame) of each of the ascending ``times``."""
+        decoding: Iterator[Any] = iter(())
+        reached = -1  # index of the key frame the decoder started from
+        for number, time in enumerate(times):
+            key = int(np.searchsorted(self.survey.starts, time, "right")) - 1
+            if number == 0 or key > reached:
+                reached = max(key, 0)
+                self._container.seek(int(self.survey.starts[reached]), stream=self._stream, backward=True)
+                decoding = self._container.decode(self._stream)
+            frame = next((one for one in decoding if one.pts is not None and one.pts >= time), None)
+            if frame is None:
+                return
+            yield number, frame.to_ndarray(format="rgb24")
+
+    def close(self) -> None:
+        """Give the decoder back."""
+        self._container.close()
+
+    def __enter__(self) -> Video:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

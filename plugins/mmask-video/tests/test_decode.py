@@ -1,0 +1,133 @@
+"""Frames out of stored videos: the right ones, without decoding the rest, and clear errors."""
+
+from __future__ import annotations
+
+import io
+import json
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+
+from mmask.api import RecipeError, Sample, SampleError, SampleId, single
+from mmask_video.container import Video
+from mmask_video.decode import VideoDecoder
+from mmask_video.sampling import SAMPLERS, dense, sparse, uniform
+
+FRAMES, SIDE = 40, 32
+
+
+def film(frames: int = FRAMES, codec: str = "libx264", form: str = "mp4", gop: int = 8, width: int = SIDE) -> bytes:
+    """Frame i is a uniform grey of value 5 i + 20: the number can be read off the picture."""
+    to = io.BytesIO()
+    with av.open(to, "w", format=form) as container:
+        stream = container.add_stream(codec, rate=Fraction(10))
+        stream.width, stream.height, stream.pix_fmt = width, SIDE, "yuv420p"
+        stream.options = {"g": str(gop)}
+        for number in range(frames):
+            picture = np.full((SIDE, width, 3), 20 + 5 * number, np.uint8)
+            for packet in stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")):
+                container.mux(packet)
+        for packet in stream.encode():
+            container.mux(packet)
+    return to.getvalue()
+
+
+def numbers(frames) -> list[int]:
+    return [round((float(np.mean(frame)) - 20) / 5) for frame in frames]
+
+
+def sample(data: bytes, part: str = "mp4", **about) -> Sample:
+    return Sample(SampleId("s", "a.tar", "k"), {part: data, "json": json.dumps(about).encode()})
+
+
+@pytest.mark.parametrize(("codec", "form"), [("libx264", "mp4"), ("libvpx-vp9", "webm")])
+@pytest.mark.parametrize("wanted", [[0], [39], [3, 4, 5], [0, 17, 39], [7, 8, 8, 9], list(range(FRAMES))])
+def test_the_frames_asked_for_come_back(codec, form, wanted):
+    with Video(film(codec=codec, form=form)) as video:
+        assert len(video.survey) == FRAMES
+        assert numbers(video.frames(wanted)) == wanted
+
+
+def test_only_what_is_needed_is_decoded():
+    with Video(film()) as video:
+        decoded = []
+        walk = video._container.decode
+
+        class Spy:
+            def __getattr__(self, name):
+                return getattr(container, name)
+
+            def decode(self, stream):
+                for frame in walk(stream):
+                    decoded.append(frame.pts)
+                    yield frame
+
+        container, video._container = video._container, Spy()
+        assert numbers(video.frames([1, 34])) == [1, 34]
+        video._container = container
+    assert len(decoded) <= 2 + 8  # 0 and 1, then from the key frame before 34, at most 8 back
+
+
+def test_samplers_stay_inside_and_ascend():
+    rng = np.random.default_rng(0)
+    for name, pick in SAMPLERS.items():
+        for total in (1, 5, 16, 100):
+            for draws in (None, rng.random(8), np.full(8, 1 - 1e-12), np.zeros(8)):
+                got = pick(total, 8, 4, draws)
+                assert len(got) == 8, name
+                assert got.min() >= 0 and got.max() < total and (np.diff(got) >= 0).all(), (name, total)
+
+
+def test_samplers_take_what_their_papers_say():
+    assert dense(100, 4, 10, np.zeros(4)).tolist() == [0, 10, 20, 30]
+    assert dense(100, 4, 10, None).tolist() == [34, 44, 54, 64] or dense(100, 4, 10, None)[0] in (34, 35)
+    assert uniform(100, 4, 1, None).tolist() == [12, 37, 62, 87]
+    assert sparse(100, 4, 1, None).tolist() == [20, 40, 60, 80]
+
+
+def test_a_clip_has_its_shape_and_is_a_function_of_its_key():
+    decode, data = VideoDecoder(frames=4, stride=3, size=(16, 24)), sample(film(width=48))
+    first, again = (decode(data, single(0, 7, 0)) for _ in range(2))
+    other = decode(data, single(0, 7, 1))
+    assert first["video"].shape == (3, 4, 16, 24)
+    assert (first["video"] == again["video"]).all()
+    assert (first["augment.video"] == again["augment.video"]).all()
+    assert (first["augment.video"] != other["augment.video"]).any()
+    steps = np.diff(first["augment.video"][:4])
+    assert (steps == 3).all()
+
+
+def test_evaluation_is_the_middle_and_pad_shows_the_whole_frame():
+    data = sample(film(width=48))
+    whole = VideoDecoder(frames=2, stride=1, size=24, fit="pad")(data, None)
+    assert set(whole) == {"video"}
+    video = whole["video"].numpy()
+    assert video[:, :, 0].max() == 0 and video[:, :, 12].min() > 0  # 48 x 32 becomes 24 x 16 between black bars
+
+
+def test_a_span_of_the_file_is_used_alone():
+    decode = VideoDecoder(frames=5, sampling="uniform", size=8, span=("start", "end"))
+    got = decode(sample(film(), start=1.0, end=2.0), None)["video"]
+    assert min(numbers(got.permute(1, 0, 2, 3).numpy())) >= 10
+    assert max(numbers(got.permute(1, 0, 2, 3).numpy())) <= 20
+    with pytest.raises(SampleError, match="no seconds 'start'"):
+        decode(sample(film()), None)
+    with pytest.raises(SampleError, match="no frame lies"):
+        decode(sample(film(), start=90, end=91), None)
+
+
+@pytest.mark.parametrize("data", [b"", b"not a video", film()[:300], film()[: len(film()) // 2]])
+def test_damaged_files_are_sample_errors(data):
+    with pytest.raises(SampleError, match=r"s:a\.tar:k"):
+        VideoDecoder(frames=16, stride=2, size=16)(sample(data), None)
+
+
+def test_huge_frames_and_missing_parts_are_refused():
+    with pytest.raises(SampleError, match="the limit is 100 pixels"):
+        VideoDecoder(max_pixels=100)(sample(film()), None)
+    with pytest.raises(SampleError, match="has no video"):
+        VideoDecoder()(Sample(SampleId("s", "a.tar", "k"), {"jpg": b""}), None)
+    with pytest.raises(RecipeError, match="sampling = 'often'"):
+        VideoDecoder(sampling="often")
