@@ -15,6 +15,7 @@ from mmask.plugin.spec import hookimpl
 if TYPE_CHECKING:
     from mmask.data.source import open_source  # noqa: F401
     from mmask.errors import *  # noqa: F403
+    from mmask.evaluate.weighted import LayerSum, WeightedLayers  # noqa: F401
     from mmask.export.copying import copy_halves, copy_parts  # noqa: F401
     from mmask.export.reading import read_safetensors, read_tensors  # noqa: F401
     from mmask.heads.decoder import TransformerDecoder  # noqa: F401
@@ -83,6 +84,7 @@ _TABLE = {
     "mmask.train.model": ("MaskedModel", "PlanMaker", "ViewMaker"),
     "mmask.train.program": ("Program", "Task"),
     "mmask.layers.ranks": ("across_ranks",),
+    "mmask.evaluate.weighted": ("LayerSum", "WeightedLayers"),
 }
 
 _HOME = {name: module for module, names in _TABLE.items() for name in names}

@@ -44,6 +44,8 @@ def mmask_components() -> tuple[Component, ...]:
         Component("head", "linear", "mmask.heads.linear:LinearHead", "one linear layer at scored places"),
         Component("head", "two-layers", "mmask.heads.two_layers:TwoLayers", "two linear layers at scored places"),
         Component("head", "pooled", "mmask.heads.pooled:PooledHead", "one linear layer on the pooled state"),
+        Component("head", "pooled", "mmask.heads.pooled:PooledHead", "one linear layer on the pooled state"),
+        Component("head", "two-layers", "mmask.heads.two_layers:TwoLayers", "two linear layers at scored places"),
         Component("head", "states", "mmask.heads.linear:StatesHead", "the network's own states, no layer"),
         Component("target", "latents", "mmask.target.latents:Latents", "a network's states, without gradient (CAE)"),
         *_IDS,
@@ -57,6 +59,7 @@ def mmask_components() -> tuple[Component, ...]:
             "evaluator", "attentive", "mmask.evaluate.attentive:AttentiveProbe",
             "one query that attends to the fixed states of all places",
         ),
+        Component("evaluator", "weighted", "mmask.evaluate.weighted:WeightedLayers", "a learnt sum of layers (SUPERB)"),
         Component("evaluator", "finetune", "mmask.evaluate.finetune:FineTune", "the whole encoder, end to end"),
         Component("tracker", "tensorboard", "mmask.observe.tensorboard:TensorBoardTracker", "event files"),
     )

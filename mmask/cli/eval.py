@@ -134,7 +134,7 @@ def compare(session: Session, runs: tuple[Path, ...], task: str, floors: bool, p
     arms = [Arm(run, pool=pool) for run in runs]
     if floors:
         arms += [Arm(run, RANDOM, pool=pool) for run in runs]
-        if session.host.target("evaluator", task).wants != "network":
+        if session.host.target("evaluator", task).wants not in ("network", "samples"):
             arms.append(Arm(runs[0], RANDOM, INPUT))
     _finish(_results(session, arms, request), out or Path(f"compare-{task.replace('/', '-')}.json"))
 
@@ -178,7 +178,8 @@ def _finish(results: Sequence[Result], out: Path) -> None:
     ]
     show(("arm", "task", "step", "labels", "seeds", *metrics), rows)
     data = results[0].data
-    click.echo(f"{data['test_samples']:,} test samples, {len(results[0].classes)} classes; ± is the 95% interval")
+    classes = "" if results[0].confusion is None else f", {len(results[0].classes)} classes"
+    click.echo(f"{data['test_samples']:,} test samples{classes}; ± is the 95% interval")
     for path in write_results(out, results):
         click.echo(str(path))
 

@@ -70,6 +70,8 @@ class Probe:
             else:  # too few labels to hold any out
                 lrs = (sorted(lrs)[len(lrs) // 2],)
         head = self._train(fit, lrs[:1], seed)[0]
+        said: Any = getattr(head, "about", None)
+        about |= {} if said is None else said()
         return Verdict(self._scores(head, test), {"lr": lrs[0], "epochs": self.course.epochs, **about})
 
     def _choose(self, fit: Labelled, tune: Tensor, seed: int) -> tuple[tuple[float, ...], dict[str, object]]:

@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from mmask.errors import PluginError, UsageError
+import numpy as np
+
+from mmask.errors import DataError, PluginError, UsageError
 from mmask.evaluate.score import Result, measure
 from mmask.evaluate.splits import Few
-from mmask.evaluate.subject import INPUT, Arm, Reading, RunSubject
+from mmask.evaluate.subject import INPUT, SAMPLES, Arm, Reading, RunSubject
 from mmask.keyed import fold
 from mmask.recipe.schema import use
 from mmask.train.features import held_out, pair
@@ -18,7 +20,7 @@ from mmask.types import Labelled
 if TYPE_CHECKING:
     from mmask.plugin.host import Host
 
-WANTS = ("pooled", "places", "network")
+WANTS = ("pooled", "layers", "places", "network", SAMPLES)
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ def evaluate(
     judge = host.build("evaluator", use(request.task, **request.options))
     if judge.wants not in WANTS:
         raise PluginError(f"evaluator '{request.task}' wants '{judge.wants}'; there are {', '.join(WANTS)}")
-    if judge.wants == "network" and arm.features == INPUT:
+    if judge.wants in ("network", SAMPLES) and arm.features == INPUT:
         raise UsageError(f"'{request.task}' trains the network: it has no input floor", hint="use --init random")
     fit, test, told = load(arm, host, request, judge.wants)
     results = []
@@ -57,7 +59,8 @@ def evaluate(
             seed = fold(number, "evaluate") >> 1
             chosen = few.draw(fit, seed)
             one = measure(judge(chosen, test, seed=seed), chosen, test, number)
-            tell(f"{arm.label}: {request.task}, {one.fitted:,} labels, seed {number}: {one.numbers['top1']:.2%}")
+            first, value = next(iter(one.numbers.items()))
+            tell(f"{arm.label}: {request.task}, {one.fitted:,} labels, seed {number}: {first} {value:.2%}")
             tried.append(one)
         results.append(Result(
             request.task, arm.label, str(arm.run), told["step"], arm.init, arm.features, arm.pool,
@@ -79,12 +82,22 @@ def load(arm: Arm, host: Host, request: Request, wants: str) -> tuple[Labelled, 
         side = held_out(fit["ids"])
         test = {name: value[side] for name, value in fit.items()}
         fit = {name: value[~side] for name, value in fit.items()}
-    known, tested, classes = pair(fit, test)
+    known, tested, classes = _unlabelled(fit, test) if wants == SAMPLES else pair(fit, test)
     told = {
         "step": subject.step, "classes": classes.tolist(),
         "data": {"fit": subject.name, "fit_samples": len(known), "test": source, "test_samples": len(tested)},
     }
     if wants == "network":
         subject.classes = other.classes = classes
+    if wants in ("network", SAMPLES):
         known, tested = replace(known, subject=subject), replace(tested, subject=other)
     return known, tested, told
+
+
+def _unlabelled(fit: Mapping[str, Any], test: Mapping[str, Any]) -> tuple[Labelled, Labelled, np.ndarray]:
+    """Two tables of samples whose truth the evaluator reads. Raises DataError when one is empty."""
+    for table, what in ((fit, "fit"), (test, "test")):
+        if not len(table["ids"]):
+            raise DataError(f"there are no samples to {what}", hint="give more samples, or test shards of their own")
+    made = [Labelled(table["labels"], 1, table["ids"], rows=table["rows"]) for table in (fit, test)]
+    return made[0], made[1], np.zeros(1, np.int64)

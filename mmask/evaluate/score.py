@@ -19,17 +19,23 @@ TOP = 5
 
 @dataclass(frozen=True)
 class Tried:
-    """One seed. numbers: metric -> value. about: what the evaluator said. confusion: (C, C) counts, truth by row."""
+    """One seed. numbers: metric -> value. about: what the evaluator said. confusion: (C, C) counts, truth by row;
+    None where there are no classes."""
 
     seed: int
     fitted: int
     numbers: Mapping[str, float]
     about: Mapping[str, Any]
-    confusion: np.ndarray
+    confusion: np.ndarray | None
 
 
 def measure(verdict: Verdict, fit: Labelled, test: Labelled, seed: int) -> Tried:
-    """``top1``, ``top5`` (with more than five classes), ``balanced`` (the mean of the classes' recalls)."""
+    """``top1``, ``top5`` (with more than five classes), ``balanced`` (the mean of the classes' recalls);
+    the evaluator's own numbers where it gives no scores."""
+    if verdict.scores is None:
+        if not verdict.numbers:
+            raise DataError("the evaluator gave neither scores nor numbers")
+        return Tried(seed, len(fit), dict(verdict.numbers), dict(verdict.about), None)
     from sklearn.metrics import confusion_matrix, recall_score, top_k_accuracy_score
 
     labels = _truth(verdict, test)
@@ -91,9 +97,9 @@ class Result:
     classes: Sequence[int]
     tried: Sequence[Tried] = field(repr=False)
 
-    def spread(self, metric: str = "top1") -> Spread:
-        """Over seeds."""
-        return Spread.of([one.numbers[metric] for one in self.tried])
+    def spread(self, metric: str = "") -> Spread:
+        """Over seeds; of the metric that counts unless another is named."""
+        return Spread.of([one.numbers[metric or self.metrics[0]] for one in self.tried])
 
     @property
     def metrics(self) -> list[str]:
@@ -101,9 +107,10 @@ class Result:
         return list(self.tried[0].numbers)
 
     @property
-    def confusion(self) -> np.ndarray:
-        """(C, C) counts, summed over seeds."""
-        return np.sum([one.confusion for one in self.tried], axis=0)
+    def confusion(self) -> np.ndarray | None:
+        """(C, C) counts, summed over seeds; None where there are no classes."""
+        known = [one.confusion for one in self.tried if one.confusion is not None]
+        return np.sum(known, axis=0) if known else None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -112,4 +119,6 @@ class Result:
             {"seed": one.seed, "fitted": one.fitted, **one.numbers, "about": dict(one.about)} for one in self.tried
         ]
         numbers = {metric: asdict(self.spread(metric)) for metric in self.metrics}
-        return {**told, "seeds": seeds, "summary": numbers, "confusion": self.confusion.tolist()}
+        counts = self.confusion
+        more = {} if counts is None else {"confusion": counts.tolist()}
+        return {**told, "seeds": seeds, "summary": numbers, **more}

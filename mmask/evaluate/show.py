@@ -23,6 +23,8 @@ def write_results(path: Path, results: Sequence[Result]) -> list[Path]:
     aside.replace(path)
     made = [path]
     for number, result in enumerate(results):
+        if result.confusion is None:
+            continue
         name = path.stem if len(results) == 1 else f"{path.stem}-{number}"
         made.append(draw_confusion(path.with_name(f"{name}.png"), result))
     return made
@@ -32,6 +34,7 @@ def draw_confusion(path: Path, result: Result) -> Path:
     """Shares of each true class (rows) by predicted class, over all seeds."""
     from matplotlib.figure import Figure
 
+    assert result.confusion is not None
     counts = result.confusion.astype(float)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     names, size = [str(name) for name in result.classes], len(result.classes)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -16,13 +17,14 @@ from torch import Tensor, nn
 from mmask.data.loader import Loader
 from mmask.data.stream import Stream, open_stream
 from mmask.errors import CheckpointError, DataError, RecipeError, SampleError, UsageError
+from mmask.evaluate.backbone import Backbone
 from mmask.evaluate.subset import Subset, spread
 from mmask.plugin.options import options_of
-from mmask.recipe.schema import Recipe, Source
+from mmask.recipe.schema import Recipe, Source, use
 from mmask.train.build import build_model
 from mmask.train.checkpoint import newest
 from mmask.train.embed import NO_LABEL, Labels, labelled_decoders, section_of
-from mmask.train.features import PLACES, collect, pooled
+from mmask.train.features import LAYERS, PLACES, POOLED, collect, encode, layer_taps, pooled
 from mmask.train.model import MaskedModel
 from mmask.train.precision import Precision, pick_device
 from mmask.train.revive import load_resolved
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
 RANDOM, TRAINED = "random", "trained"
 INPUT, ENCODER = "input", "encoder"
+SAMPLES = "samples"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,7 @@ class RunSubject:
         self.stream: Stream = open_stream(section, seed=self.recipe.train.seed)
         self.rows = spread(len(self.stream), reading.limit)
         self.classes: np.ndarray | None = None
+        self.decoders: dict[str, Any] = labelled_decoders(self.recipe, host)
         self._width = 0
 
     @property
@@ -145,7 +149,31 @@ class RunSubject:
         if self.arm.features == INPUT:
             raise UsageError("the input has no network to train", hint="leave --features away")
         model = self.model(**options)
-        return Backbone(self, model, self._kind(model))
+        kind = self._kind(model)
+        return Backbone(model, lambda batch: self._pooled(model, batch, kind))
+
+    def encoder(self, *, taps: Sequence[str] = (), **options: Any) -> nn.Module:
+        """A fresh copy whose answer to a batch is its `Encoded`."""
+        if self.arm.features == INPUT:
+            raise UsageError("the input has no network to train", hint="leave --features away")
+        model, asked = self.model(**options), tuple(taps)
+        return Backbone(model, lambda batch: encode(model, self.precision, batch, asked))
+
+    def layer_taps(self) -> tuple[str, ...]:
+        """The names of the network's layers."""
+        return layer_taps(self.model().encoder)
+
+    def decoding(self, changes: Mapping[str, Any], more: Mapping[str, Any], *, alone: bool = False) -> RunSubject:
+        """A copy that decodes otherwise."""
+        made: dict[str, Any] = {}
+        for name, spec in () if alone else self.recipe.data.decode.items():
+            known = options_of(self.host.target("decoder", spec.use))
+            changed = {option: value for option, value in changes.items() if option in known}
+            there = use(spec.use, **{**spec.options(), **changed})
+            made[name] = self.host.build("decoder", there, where=f"data.decode.{name}")
+        other = copy(self)
+        other.decoders = {**made, **more}
+        return other
 
     def _pooled(self, model: MaskedModel, batch: Batch, kind: str) -> Tensor:
         with self.precision.autocast():
@@ -181,7 +209,7 @@ class RunSubject:
 
     def _loader(self, subset: Subset, batch: int, seed: int = 0, **more: Any) -> Loader:
         return Loader(
-            subset, labelled_decoders(self.recipe, self.host), batch_size=batch,  # type: ignore[arg-type]  # a subset reads as a stream
+            subset, self.decoders, batch_size=batch,  # type: ignore[arg-type]  # a subset reads as a stream
             workers=self.reading.workers, seed=seed, fault_budget=self.section.fault_budget, **more,
         )
 
@@ -192,7 +220,9 @@ class RunSubject:
 
     def table(self, want: str) -> dict[str, Tensor]:
         """ids, labels, and what an evaluator ``wants``; features come from the run's folder when they are there."""
-        made = self._features(want) if want in ("pooled", PLACES) else self._labels()
+        if want == SAMPLES:
+            return self._listed()
+        made = self._features(want) if want in (POOLED, PLACES, LAYERS) else self._listed(Labels())
         made["labels"] = made.pop("label").long()
         lost = int((made["labels"] == NO_LABEL).sum())
         if lost:
@@ -207,9 +237,9 @@ class RunSubject:
         """The shards, for messages and files."""
         return " ".join(source.url for source in self.section.train)
 
-    def _labels(self) -> dict[str, Tensor]:
-        """Labels alone, without decoding: ``rows`` are the stored positions."""
-        read, ids, rows, labels = Labels(), [], [], []
+    def _listed(self, read: Labels | None = None) -> dict[str, Tensor]:
+        """Which samples there are, and their labels, without decoding: ``rows`` are the stored positions."""
+        ids, rows, labels = [], [], []
         for one in self.stream.locate_stored(self.rows):
             try:
                 sample = self.stream.sample(one)
@@ -217,9 +247,10 @@ class RunSubject:
                 continue
             ids.append(sample.id.digest())
             rows.append(one.position)
-            labels.append(read(sample, None)["label"])
+            labels.append(0 if read is None else read(sample, None)["label"])
         known = torch.from_numpy(np.array(ids, np.uint64).view(np.int64).copy())
-        return {"ids": known, "rows": torch.tensor(rows), "label": torch.tensor(labels)}
+        name = "labels" if read is None else "label"
+        return {"ids": known, "rows": torch.tensor(rows, dtype=torch.int64), name: torch.tensor(labels)}
 
     def _features(self, want: str) -> dict[str, Tensor]:
         from safetensors.torch import load_file, save_file
@@ -257,16 +288,3 @@ class RunSubject:
             "limit": self.reading.limit, "recipe": recipe, "decode": decode, "precision": self.precision.name,
             "plugins": self.host.versions(),
         }
-
-
-class Backbone(nn.Module):
-    """The exported network and the tokenizers in front of it, and nothing that only pretraining used."""
-
-    def __init__(self, subject: RunSubject, model: MaskedModel, kind: str) -> None:
-        super().__init__()
-        self.encoder, self.front_ends = model.encoder, model.front_ends
-        self._answer = lambda batch: subject._pooled(model, batch, kind)
-
-    def forward(self, batch: Batch) -> Tensor:
-        """(B, width)."""
-        return self._answer(batch)

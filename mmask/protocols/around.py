@@ -132,6 +132,20 @@ class Subject(Protocol):
         with gradients. ``options`` replace the encoder's own in the recipe (``drop_path=0.1``)."""
         ...
 
+    def encoder(self, *, taps: Sequence[str] = (), **options: Any) -> torch.nn.Module:
+        """The same copy, answering with the whole `Encoded`, its states and taps, instead of features."""
+        ...
+
+    def layer_taps(self) -> tuple[str, ...]:
+        """The taps that are the network's layers, first to last. Raises UsageError when it does not name them."""
+        ...
+
+    def decoding(self, changes: Mapping[str, Any], more: Mapping[str, Any], *, alone: bool = False) -> Subject:
+        """The same encoder on the same samples, decoded otherwise. changes: options that replace those of the recipe's
+        decoders, each of them where it is known (``seconds=None``: no crops). more: further decoders (a transcript,
+        frame labels). alone: those only."""
+        ...
+
     def train(self, rows: torch.Tensor, *, batch: int, epochs: int, seed: int) -> Iterator[Batch]:
         """Shuffled and augmented batches on the device, class indices under ``label``, epoch after epoch."""
         ...
@@ -144,7 +158,8 @@ class Subject(Protocol):
 @runtime_checkable
 class Evaluator(Protocol):
     """Judges features, or a network, on labelled samples. ``wants`` says what `Labelled` must hold: ``pooled``
-    features, the states of all ``places``, or the ``network`` itself."""
+    features, those of all ``layers``, the states of all ``places``, the ``network`` itself, or the network and its
+    ``samples`` without class labels, for evaluators that decode what they learn and measure it themselves."""
 
     wants: str
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,13 +17,24 @@ from mmask.train.model import MaskedModel
 from mmask.train.precision import Precision
 from mmask.types import Batch, Encoded, Labelled, Tokens
 
-POOLED, PLACES, INPUT = "pooled", "places", "input"
+POOLED, PLACES, LAYERS, INPUT = "pooled", "places", "layers", "input"
 
 
-def encode(model: MaskedModel, precision: Precision, batch: Batch) -> Encoded:
+def encode(model: MaskedModel, precision: Precision, batch: Batch, taps: tuple[str, ...] = ()) -> Encoded:
     """The exported network's answer to the clean view."""
     with precision.autocast():
-        return model.scene(precision.cast(batch), {}).encode(model.exports, "clean")
+        return model.scene(precision.cast(batch), {}).encode(model.exports, "clean", taps=taps)
+
+
+def layer_taps(network: Any) -> tuple[str, ...]:
+    """The taps that are a network's layers, first to last. Raises UsageError when it does not name them."""
+    names = tuple(getattr(network, "layer_taps", ()))
+    if not names:
+        raise UsageError(
+            f"{type(network).__name__} does not name its layers, so they cannot be weighed",
+            hint="give the encoder layer_taps, the names of its taps from first to last",
+        )
+    return names
 
 
 def collect(
@@ -31,14 +43,15 @@ def collect(
 ) -> dict[str, Tensor]:
     """Samples of all batches side by side, on the host, in float32.
 
-    want: ``pooled`` gives ``features`` (N, D), ``places`` gives ``places`` (N, K, D) and ``valid`` (N, K).
+    want: ``pooled`` gives ``features`` (N, D), ``places`` gives ``places`` (N, K, D) and ``valid`` (N, K), ``layers``
+    gives ``layers`` (N, L, D).
     of_input: the tokens themselves instead of what a network makes of them. Always ``ids`` (N,) int64, the bits
     of the uint64 sample ids, and ``fields`` of the batch. Raises DataError when there is no sample.
     """
     rows: list[dict[str, Tensor]] = []
     with torch.inference_mode():
         for batch in batches:
-            made = _input(model, batch, want) if of_input else _states(encode(model, precision, batch), want, pool)
+            made = _input(model, batch, want) if of_input else _states(model, precision, batch, want, pool)
             made["ids"] = torch.from_numpy(batch.ids.view(np.int64).copy())
             made.update({name: batch[name] for name in fields})
             rows.append({name: _plain(value) for name, value in made.items()})
@@ -85,7 +98,12 @@ def _unpack(encoded: Encoded) -> tuple[Tensor, Tensor | None]:
     return out.view(layout.batch, layout.length, -1), layout.valid
 
 
-def _states(encoded: Encoded, want: str, pool: str) -> dict[str, Tensor]:
+def _states(model: MaskedModel, precision: Precision, batch: Batch, want: str, pool: str) -> dict[str, Tensor]:
+    taps = layer_taps(model.encoder) if want == LAYERS else ()
+    encoded = encode(model, precision, batch, taps)
+    if want == LAYERS:
+        each = [replace(encoded, state=encoded.taps[tap], pooled=None) for tap in taps]
+        return {"layers": torch.stack([pooled(one, pool) for one in each], 1)}
     if want == POOLED:
         return {"features": pooled(encoded, pool)}
     states, valid = places(encoded)
@@ -102,7 +120,8 @@ def _input(model: MaskedModel, batch: Batch, want: str) -> dict[str, Tensor]:
         values, valid = streams[0]
         return {"places": values, "valid": _valid(values, valid)}
     flat = [values.flatten(1) if valid is None else _mean(values, valid) for values, valid in streams]
-    return {"features": torch.cat(flat, 1)}
+    features = torch.cat(flat, 1)
+    return {"layers": features[:, None]} if want == LAYERS else {"features": features}
 
 
 def _values(tokens: Tokens) -> tuple[Tensor, Tensor | None]:
@@ -162,6 +181,7 @@ def pair(fit: Mapping[str, Tensor], test: Mapping[str, Tensor]) -> tuple[Labelle
     made = []
     for table in (fit, test):
         labels = torch.from_numpy(np.searchsorted(classes, table["labels"].numpy()))
-        more: dict[str, Any] = {name: table[name] for name in ("features", "places", "valid", "rows") if name in table}
+        names = [name for name in ("features", "places", "valid", "layers", "rows") if name in table]
+        more: dict[str, Any] = {name: table[name] for name in names}
         made.append(Labelled(labels, len(classes), table["ids"], **more))
     return made[0], made[1], classes

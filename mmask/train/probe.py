@@ -81,6 +81,7 @@ class Probe:
         for name, judge in self.evaluators.items():
             fit, test, _ = pair(*tables[judge.wants])
             verdict = judge(fit, test, seed=fold(self.seed, "probe") >> 1)
+            assert verdict.scores is not None  # those that measure by themselves are refused above
             accuracy[name] = float((verdict.scores.argmax(1) == test.labels).double().mean())
         known = spectrum(tables[POOLED][0]["features"].numpy())
         return Found(known.rank, known.std, accuracy)
@@ -126,7 +127,7 @@ def _evaluators(section: ProbeSection, host: Host) -> dict[str, Evaluator]:
     for number, spec in enumerate(section.evaluators):
         where = f"train.probe.evaluators.{number}"
         judge: Any = host.build("evaluator", spec, where=where)
-        if judge.wants == "network":
+        if judge.wants in ("network", "samples"):
             raise RecipeError(f"{where}: '{spec.use}' trains the network, which costs too much at a health point",
                               hint="use knn, linear or attentive here, and mmask eval for the rest")
         made[spec.use.rpartition("/")[2]] = judge

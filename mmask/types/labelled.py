@@ -21,8 +21,13 @@ class Labelled:
     features: (N, D) float32, one vector a sample (``wants = "pooled"``).
     places: (N, K, D) float32, the state of every place (``wants = "places"``), padded at the end.
     valid: (N, K) bool, False at padding; None where every place is valid.
-    rows: (N,) int64, what ``subject.train`` and ``subject.stored`` read the samples by (``wants = "network"``).
-    subject: the encoder and its stored samples (``wants = "network"``).
+    layers: (N, L, D) float32, one vector a sample from each layer, first to last (``wants = "layers"``).
+    rows: (N,) int64, what ``subject.train`` and ``subject.stored`` read the samples by (``wants = "network"``,
+        ``"samples"``).
+    subject: the encoder and its stored samples (``wants = "network"``, ``"samples"``).
+
+    With ``wants = "samples"`` no labels are read: ``labels`` are all 0 and ``classes`` is 1. What is to be learnt is
+    in the samples, and the evaluator decodes it (``subject.decoding``).
     """
 
     labels: torch.Tensor
@@ -31,6 +36,7 @@ class Labelled:
     features: torch.Tensor | None = None
     places: torch.Tensor | None = None
     valid: torch.Tensor | None = None
+    layers: torch.Tensor | None = None
     rows: torch.Tensor | None = None
     subject: Subject | None = None
 
@@ -39,7 +45,7 @@ class Labelled:
 
     def take(self, index: torch.Tensor) -> Labelled:
         """The samples ``index`` (M,), in that order."""
-        names = ("labels", "ids", "features", "places", "valid", "rows")
+        names = ("labels", "ids", "features", "places", "valid", "layers", "rows")
         held = {name: getattr(self, name) for name in names}
         return replace(self, **{name: value[index] for name, value in held.items() if value is not None})
 
@@ -48,11 +54,13 @@ class Labelled:
 class Verdict:
     """What an evaluator predicts for the test samples.
 
-    scores: (M, C) float, larger for more likely classes; any monotone scale. about: what it chose and saw
-    (the learning rate taken, epochs), plain values for JSON. ids: (M,) int64 sample ids of the rows, where
-    they are not all test samples in order.
+    scores: (M, C) float, larger for more likely classes; any monotone scale; None where the evaluator measures by
+    itself. about: what it chose and saw (the learning rate taken, epochs), plain values for JSON. ids: (M,) int64
+    sample ids of the rows, where they are not all test samples in order. numbers: metric -> value, the first one the
+    one that counts, where there are no scores to measure.
     """
 
-    scores: torch.Tensor
+    scores: torch.Tensor | None
     about: Mapping[str, Any] = field(default_factory=dict)
     ids: torch.Tensor | None = None
+    numbers: Mapping[str, float] | None = None

@@ -72,6 +72,11 @@ class VisionEncoder(VisionTransformer):
         """Tokens in front of the places: [CLS]."""
         return int(self.num_prefix_tokens)
 
+    @property
+    def layer_taps(self) -> tuple[str, ...]:
+        """The output of each block: what a weighted sum of layers runs over."""
+        return tuple(f"block.{i}" for i in range(len(self.blocks)))
+
     @torch.no_grad()
     def reset_parameters(self) -> None:
         """The reference's initialisation: every matrix Xavier-uniform, the patch convolution on its view as

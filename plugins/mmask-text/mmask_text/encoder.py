@@ -96,6 +96,11 @@ class TextEncoder(nn.Module):
         """Compute layers again on the way back instead of keeping what is inside them."""
         self.body.set_grad_checkpointing(enable)
 
+    @property
+    def layer_taps(self) -> tuple[str, ...]:
+        """The embedding and the output of each layer: what a weighted sum of layers runs over."""
+        return ("embed", *(f"block.{i}" for i in range(len(self.body.layers))))
+
     def forward(self, view: View, *, taps: Sequence[str] = ()) -> Encoded:
         """The states of a view's text: (B, N, width), zero at padding; (T, width) for a flat view.
 

@@ -62,6 +62,11 @@ class SpeechEncoder(nn.Module):
                 nn.init.normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)
 
+    @property
+    def layer_taps(self) -> tuple[str, ...]:
+        """The input of the first layer and the output of each: what a weighted sum runs over."""
+        return ("embedded", *(f"block.{i}" for i in range(len(self.stack.layers))))
+
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Compute layers again on the way back instead of keeping what is inside them."""
         self.stack.set_grad_checkpointing(enable)

@@ -101,7 +101,7 @@ class ConvFeatures(nn.Module):
     def _lengths(self, batch: Batch) -> Tensor | None:
         """(B,) samples of each clip on the host; None when the batch says nothing, or all are full."""
         name = f"{self.field}.length"
-        if name not in batch.fields:
+        if name not in batch.fields or batch[name].is_meta:  # shapes alone: every clip is as long as the row
             return None
         lengths: Tensor = batch[name].cpu()
         return None if bool((lengths == batch[self.field].shape[1]).all()) else lengths

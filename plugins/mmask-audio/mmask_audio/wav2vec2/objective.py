@@ -73,7 +73,7 @@ class CodeContrast(MaskedObjective):
         whole = self.coupling == "global"
         groups = 1 if whole else -(-len(scene.batch) // self.group)
         which = torch.zeros_like(rows) if whole else rows // self.group
-        here = torch.bincount(which, minlength=groups).to(probs.dtype)
+        here = probs.new_zeros(groups).index_add(0, which, probs.new_ones(len(which)))
         summed = probs.new_zeros(groups, *probs.shape[1:]).index_add(0, which, probs)
         total, count = summed, here
         if whole and scene.training:
@@ -92,8 +92,10 @@ class CodeContrast(MaskedObjective):
             "code_perplexity": perplexity(hard.sum(0) * share).sum(),
             "prob_perplexity": perplexity(probs.sum(0) * share).sum(),
         }
-        temperature = getattr(self.target, "temperature", None)
-        return numbers | ({"temperature": temperature(scene.step)} if callable(temperature) else {})
+        temperature: Any = getattr(self.target, "temperature", None)
+        if scene.training and temperature is not None:  # evaluation draws no noise
+            numbers["temperature"] = temperature(scene.step)
+        return numbers
 
 
 class FeaturePenalty(nn.Module):

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmask.api import PlanError, Prediction, RecipeError, Scene, Scored, Target, TargetSource
+from mmask.api import PlanError, RecipeError, Scene, Scored, Target, TargetSource
 from mmask_audio.wav2vec2.draws import gumbel_noise, sample_negatives
 from mmask_audio.wav2vec2.quantizer import GumbelQuantizer
 
@@ -71,10 +71,6 @@ class GumbelCodes(nn.Module):
         extra = {"negatives": negatives.to(values.device), "ids": made.ids, "probs": made.probs}
         value = self.project(made.vectors.to(self.project.weight.dtype))
         return Target(value, scored, TargetSource.NETWORK, attached=True, extra=extra)
-
-    def trivial(self, target: Target) -> Prediction:
-        """A predictor that has learnt nothing finds every candidate equally like it."""
-        return Prediction(torch.zeros_like(target.value), target.scored)
 
     @staticmethod
     def _given_noise(given: Any, scored: Scored) -> Tensor | None:

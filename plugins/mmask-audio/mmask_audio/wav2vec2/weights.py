@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from mmask.api import CheckpointError, MaskedModel
+from mmask.api import CheckpointError, MaskedModel, read_tensors
 from mmask_audio.wav2vec2.encoder import SpeechEncoder
 from mmask_audio.wav2vec2.features import ConvFeatures
 from mmask_audio.wav2vec2.names import PREFIX, canonical, official
@@ -35,7 +33,7 @@ class Wav2Vec2Weights:
             if not found:
                 raise CheckpointError(f"{path} holds neither {' nor '.join(_FILES)}", hint="name the file itself")
             path = found[0]
-        return canonical(_tensors(path))
+        return canonical(read_tensors(path, inner=("model",)))
 
     def load(self, model: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[str]:
         """Copy into a wav2vec 2.0 model, or into its encoder alone.
@@ -106,27 +104,3 @@ def _parts(model: nn.Module) -> list[tuple[nn.Module, Callable[[str], str]]]:
             (head.proj, "project_hid.{}".format),
         ]
     return parts
-
-
-def _tensors(path: Path) -> dict[str, Tensor]:
-    """The state dict in a file, also under ``model``. Raises CheckpointError."""
-    if not path.is_file():
-        raise CheckpointError(f"no checkpoint at {path}")
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            found: Any = load_file(path)
-        else:
-            with torch.serialization.safe_globals([Namespace]):
-                found = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise CheckpointError(
-            f"{path} cannot be read as tensors alone: {(str(error).splitlines() or [type(error).__name__])[0]}",
-            hint="only state dicts, plain values around them and argparse.Namespace are accepted",
-        ) from error
-    while isinstance(found, Mapping) and isinstance(found.get("model"), Mapping):
-        found = found["model"]
-    if not isinstance(found, Mapping) or not found or not all(isinstance(v, Tensor) for v in found.values()):
-        raise CheckpointError(f"{path} holds no state dict")
-    return dict(found)

@@ -16,6 +16,7 @@ from mmask.recipe.resolve import resolve
 from mmask.train.build import build_model
 from mmask.train.revive import load_model, load_resolved
 from mmask_audio.wav2vec2.export.to_hf import HfSpeechExporter
+from mmask_audio.wav2vec2.export.to_torchaudio import TorchaudioExporter
 from mmask_audio.wav2vec2.weights import Wav2Vec2Weights
 
 TINY = [
@@ -90,8 +91,11 @@ def test_a_run_comes_back_equal(form, options, network, behind, fresh, host, tmp
 def test_what_a_form_cannot_hold_is_said(fresh, host, tmp_path):
     run = fresh("networks.encoder.eps=1e-6")
     with pytest.raises(ExportError, match=r"eps 1e-5, this network's 1e-06"):
-        export(run, host, Wanted("torchaudio", tmp_path / "out"))
-    assert not (tmp_path / "out").exists()
+        TorchaudioExporter().write(load_model(run, host), load_resolved(run, host).recipe, tmp_path)
+    bare = load_model(run, host)
+    bare.tokenizers.clear()
+    with pytest.raises(ExportError, match="does not start with the convolutions"):
+        HfSpeechExporter().write(bare, load_resolved(run, host).recipe, tmp_path)
 
 
 def test_written_files_say_what_the_network_is(fresh, host, tmp_path):

@@ -1,0 +1,1 @@
+"""Connectionist temporal classification: an encoder fine-tuned, or probed, on transcribed speech."""
