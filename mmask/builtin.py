@@ -44,8 +44,6 @@ def mmask_components() -> tuple[Component, ...]:
         Component("head", "linear", "mmask.heads.linear:LinearHead", "one linear layer at scored places"),
         Component("head", "two-layers", "mmask.heads.two_layers:TwoLayers", "two linear layers at scored places"),
         Component("head", "pooled", "mmask.heads.pooled:PooledHead", "one linear layer on the pooled state"),
-        Component("head", "pooled", "mmask.heads.pooled:PooledHead", "one linear layer on the pooled state"),
-        Component("head", "two-layers", "mmask.heads.two_layers:TwoLayers", "two linear layers at scored places"),
         Component("head", "states", "mmask.heads.linear:StatesHead", "the network's own states, no layer"),
         Component("target", "latents", "mmask.target.latents:Latents", "a network's states, without gradient (CAE)"),
         *_IDS,

@@ -55,7 +55,14 @@ def cli() -> None:
 
 def main(argv: Sequence[str] | None = None, session: Session | None = None) -> None:
     """Run a command and exit with its code. A mistake of the user's never shows a traceback."""
-    sys.exit(run(argv, session))
+    code = run(argv, session)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        # Gloo's threads may abort a process while it is taken down (torch 2.14), and torchrun would then call a run
+        # failed that has written everything. Nothing is left to do here, so nothing is taken down.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def run(argv: Sequence[str] | None = None, session: Session | None = None) -> int:

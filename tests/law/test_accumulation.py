@@ -58,7 +58,7 @@ def test_micro_batches_with_unequal_counts_would_differ_without_the_steps_denomi
 
 
 RANKED = """
-import sys, torch
+import os, sys, torch
 sys.path.insert(0, {here!r})
 torch.set_num_threads(1)
 from mmask.train.ranks import Ranks
@@ -70,6 +70,8 @@ losses, stamps, weights = law.train({accumulate}, ranks)
 if ranks.first:
     torch.save({{"losses": losses, "stamps": [str(s) for s in stamps], "weights": weights}}, {out!r})
 ranks.close()
+sys.stdout.flush()
+os._exit(0)  # torch 2.14 may abort in its own teardown, after everything is done and written
 """
 
 
