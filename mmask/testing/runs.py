@@ -62,12 +62,15 @@ class _Replaced:
         return made(**spec.options()) if made else self.host.build(kind, spec, where=where, **wiring)
 
 
-def component(kind: str, name: str, **options: Any) -> Any:
-    """A component by name, the core's or a plugin's, with its options, as a recipe would build it."""
+def component(kind: str, name: str, *, wiring: Mapping[str, Any] | None = None, **options: Any) -> Any:
+    """A component by name, the core's or a plugin's, with its options, as a recipe would build it.
+
+    wiring: what a recipe's model would hand it beside its options (``network``, ``tokenizer``, ``target``, ...).
+    """
     from mmask.library import plugins
     from mmask.recipe.schema import use
 
-    return plugins().build(kind, use(name, **options))
+    return plugins().build(kind, use(name, **options), **(wiring or {}))
 
 
 def import_run(

@@ -12,7 +12,8 @@ import pytest
 import soundfile
 import torch
 
-from mmask.api import Sample, SampleId
+from mmask import testing
+from mmask.api import MaskedModel, Sample, SampleId
 
 
 @pytest.fixture(scope="session")
@@ -83,18 +84,5 @@ def torchaudio() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
-def host():
-    from mmask.plugin.host import Host
-
-    return Host()
-
-
-@pytest.fixture(scope="session")
-def build(host):
-    from mmask.train.build import build_model
-
-    def make(recipe, seed: int = 0):
-        torch.manual_seed(seed)
-        return build_model(recipe, host)
-
-    return make
+def build() -> Callable[..., MaskedModel]:
+    return testing.build

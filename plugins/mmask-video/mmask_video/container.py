@@ -38,20 +38,34 @@ class Survey:
 class Video:
     """A video in memory. Raises SampleError for bytes that hold none.
 
-    max_pixels: larger frames are refused before any is decoded.
+    max_pixels: larger frames are refused before any is decoded. Frames come as they are stored: a rotation that the
+    container asks of players is not applied.
     """
 
     def __init__(self, data: bytes, *, max_pixels: int = 1 << 24) -> None:
         try:
             self._container: Any = av.open(io.BytesIO(data), mode="r")
-            self._stream: Any = self._container.streams.video[0]
-        except (av.FFmpegError, IndexError, ValueError) as error:
+        except (av.FFmpegError, ValueError) as error:
             raise SampleError(f"not a video: {error}") from error
-        self._stream.thread_type = "NONE"  # one thread a sample: workers run side by side
-        height, width = self._stream.codec_context.height, self._stream.codec_context.width
+        try:
+            self._stream: Any = self._first_stream(max_pixels)
+            self._stream.thread_type = "NONE"  # one thread a sample: workers run side by side
+            codec = self._stream.codec_context
+            self.survey = self._survey(codec.height, codec.width)
+        except BaseException:
+            self._container.close()
+            raise
+
+    def _first_stream(self, max_pixels: int) -> Any:
+        if not self._container.streams.video:
+            raise SampleError("not a video: no stream of pictures is in it")
+        stream = self._container.streams.video[0]
+        if stream.codec_context is None:
+            raise SampleError("no decoder for this video is built into PyAV")
+        height, width = stream.codec_context.height, stream.codec_context.width
         if not 0 < height * width <= max_pixels:
             raise SampleError(f"frames of {width}x{height} pixels; the limit is {max_pixels} pixels")
-        self.survey = self._survey(height, width)
+        return stream
 
     def _survey(self, height: int, width: int) -> Survey:
         times, starts = [], []
@@ -98,7 +112,15 @@ class Video:
             frame = next((one for one in decoding if one.pts is not None and one.pts >= time), None)
             if frame is None:
                 return
-            yield number, frame.to_ndarray(format="rgb24")
+            yield number, self._pixels(frame)
+
+    def _pixels(self, frame: Any) -> np.ndarray:
+        """(H, W, 3) uint8. A stream may change its size in the middle; such frames do not make a clip."""
+        if (frame.height, frame.width) != (self.survey.height, self.survey.width):
+            raise SampleError(
+                f"a frame of {frame.width}x{frame.height} in a video of {self.survey.width}x{self.survey.height}"
+            )
+        return np.asarray(frame.to_ndarray(format="rgb24"))
 
     def close(self) -> None:
         """Give the decoder back."""

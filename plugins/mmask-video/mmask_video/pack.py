@@ -19,8 +19,9 @@ class VideoPacker:
     """One video file -> one part named after its format. Its packets are read and its first frame is decoded, so that
     what is no video is found now and not in the middle of a run.
 
-    resize: shorter side in pixels that larger videos are reduced to; None keeps every file byte for byte. rate: frames
-    a second of a resized video; None keeps its own. quality: constant rate factor of H.264, 0 (lossless) to 51. gop:
+    resize: shorter side in pixels that larger videos are reduced to; None keeps every file byte for byte, and so are
+    kept smaller ones where no ``rate`` is set. rate: most frames a second; frames are dropped, never repeated, and each
+    keeps its time to 1 / rate seconds. quality: constant rate factor of H.264, 0 (lossless) to 51. gop:
     frames from one key frame to the next; small ones make seeking cheap. max_pixels: larger frames are refused.
     Resized videos are H.264 in MP4, without sound. Raises SampleError.
     """
@@ -48,6 +49,8 @@ class VideoPacker:
         if self.resize is None:
             return {path.suffix.lower().lstrip("."): data}
         scale = min(1.0, self.resize / min(survey.height, survey.width))
+        if scale == 1.0 and self.rate is None:
+            return {path.suffix.lower().lstrip("."): data}
         size = (max(2, round(survey.width * scale / 2) * 2), max(2, round(survey.height * scale / 2) * 2))
         try:
             return {"mp4": self._encoded(data, size)}
@@ -55,7 +58,7 @@ class VideoPacker:
             raise SampleError(f"{path}: {error}") from error
 
     def _encoded(self, data: bytes, size: tuple[int, int]) -> bytes:
-        """The video at (width, height), frames dropped to reach ``rate``."""
+        """The video at (width, height): every frame at its own time, or the first of each 1 / ``rate`` seconds."""
         to = io.BytesIO()
         with av.open(io.BytesIO(data), mode="r") as source, av.open(to, "w", format="mp4") as sink:
             old: Any = source.streams.video[0]
@@ -63,13 +66,18 @@ class VideoPacker:
             new: Any = sink.add_stream("libx264", rate=rate)
             new.width, new.height, new.pix_fmt = *size, "yuv420p"
             new.options = {"crf": str(self.quality), "g": str(self.gop), "threads": "1"}
-            written = 0
+            tick = 1 / rate if self.rate else Fraction(old.time_base)
+            new.codec_context.time_base = tick
+            start, written = None, -1
             for frame in source.decode(old):
-                if self.rate and frame.time is not None and frame.time * self.rate < written:
+                if frame.pts is None:
+                    continue
+                start = frame.pts if start is None else start
+                at = int((frame.pts - start) * Fraction(old.time_base) / tick)
+                if at <= written:
                     continue
                 small = frame.reformat(width=size[0], height=size[1], format="yuv420p")
-                small.pts, small.time_base = written, 1 / rate
-                written += 1
+                small.pts, small.time_base, written = at, tick, at
                 for packet in new.encode(small):
                     sink.mux(packet)
             for packet in new.encode():

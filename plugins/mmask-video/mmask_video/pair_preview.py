@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mmask.api import Batch, MaskedModel, MaskPlan, RecipeError
-from mmask_video.preview import strip
+from mmask_video.preview import Rows, moving, strip
 
 _RIGHT, _WRONG, _HIDDEN = (0.35, 0.85, 0.4), (0.95, 0.35, 0.3), (0.0, 0.0, 0.0)
 
@@ -19,20 +19,30 @@ class ClipAndWords:
     code of the cell is the model's first guess and red where not; the caption below, hidden words in brackets with
     the model's guess behind an arrow.
 
-    samples: how many clips. columns: frames of a line. tile: least side of a frame in pixels. cells, words: names of
-    the objectives that predict codes and words.
+    samples: how many clips. columns: frames of a line. tile: least side of a frame in pixels. rate: frames a second
+    of the moving picture. cells, words: names of the objectives that predict codes and words.
     """
 
     def __init__(
-        self, *, samples: int = 4, columns: int = 8, tile: int = 96, cells: str = "cells", words: str = "words"
+        self, *, samples: int = 4, columns: int = 8, tile: int = 96, rate: float = 2.0, cells: str = "cells",
+        words: str = "words",
     ) -> None:
-        self.samples, self.columns, self.tile, self.cells, self.words = samples, columns, tile, cells, words
+        self.samples, self.columns, self.tile, self.rate = samples, columns, tile, rate
+        self.cells, self.words = cells, words
 
-    @torch.no_grad()
     def __call__(
         self, model: MaskedModel, batch: Batch, *, plans: Any = None, predict: bool = True
     ) -> np.ndarray:
         """(H, W, 3) uint8. Without ``predict`` only the plan is drawn and the network of the objectives is not run."""
+        rows, note, captions = self._look(model, batch, plans, predict)
+        return strip(rows, note, self.columns, self.tile, captions)
+
+    def animate(self, model: MaskedModel, batch: Batch, *, plans: Any = None) -> np.ndarray:
+        """(T, H, W, 3) uint8: a line for each clip, its forms side by side, without the captions."""
+        return moving(self._look(model, batch, plans, True)[0], self.tile)
+
+    @torch.no_grad()
+    def _look(self, model: MaskedModel, batch: Batch, plans: Any, predict: bool) -> tuple[Rows, str, list[str]]:
         missing = [name for name in (self.cells, self.words) if name not in model.objectives]
         if missing:
             raise RecipeError(f"preview 'clip-and-words' draws objective '{missing[0]}', which the recipe has not")
@@ -45,8 +55,10 @@ class ClipAndWords:
         finally:
             model.train(was)
 
-    def _draw(self, model: MaskedModel, scene: Any, predict: bool) -> np.ndarray:
-        cells, words = model.objectives[self.cells], model.objectives[self.words]
+    def _draw(self, model: MaskedModel, scene: Any, predict: bool) -> tuple[Rows, str, list[str]]:
+        """Title -> clips, a footnote, and a caption for each clip."""
+        cells: Any = model.objectives[self.cells]
+        words: Any = model.objectives[self.words]
         video, text = str(cells.stream), str(words.stream)
         tokenizer: Any = model.tokenizers[video]
         plan = scene.plan(str(cells.plan), video)
@@ -60,8 +72,8 @@ class ClipAndWords:
             rows["codes"] = tinted(drawn, plan.hidden & ~right, plan, _WRONG, 0.55)
             guesses = words.predict(scene)
         captions = _captions(model.tokenizers[text], scene, scene.plan(str(words.plan), text), text, guesses)
-        note = f"{plan.ratio():.0%} of the cells hidden{'; green: the right code is guessed first' if predict else ''}"
-        return strip(rows, note, self.columns, self.tile, captions)
+        legend = "; green: the right code is guessed first" if predict else ""
+        return rows, f"{plan.ratio():.0%} of the cells hidden{legend}", captions
 
 
 def tinted(clips: Tensor, cells: Tensor, plan: MaskPlan, colour: tuple[float, float, float], share: float) -> Tensor:

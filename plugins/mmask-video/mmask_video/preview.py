@@ -38,10 +38,7 @@ class ClipPreview:
 
     def animate(self, model: MaskedModel, batch: Batch, *, plans: Any = None) -> np.ndarray:
         """(T, H, W, 3) uint8: a line for each clip, its three forms side by side."""
-        rows, _ = self._look(model, batch, plans, True)
-        times = _times(self.tile, next(iter(rows.values())))
-        forms = [_big(clips, times) for clips in rows.values()]
-        return np.concatenate([np.concatenate(list(form), axis=1) for form in forms], axis=2)
+        return moving(self._look(model, batch, plans, True)[0], self.tile)
 
     @torch.no_grad()
     def _look(self, model: MaskedModel, batch: Batch, plans: Any, predict: bool) -> tuple[Rows, str]:
@@ -115,6 +112,13 @@ def strip(rows: Rows, note: str, columns: int, tile: int, captions: Sequence[str
                 page.paste(Image.fromarray(frame), (margin + column * (wide + _GAP), top))
     draw.text((4, page.size[1] - _SPACE + 3), note, fill=(_INK,) * 3)
     return np.asarray(page).copy()
+
+
+def moving(rows: Rows, tile: int) -> np.ndarray:
+    """(T, H, W, 3) uint8: a line for each clip, its forms side by side."""
+    times = _times(tile, next(iter(rows.values())))
+    forms = [_big(clips, times) for clips in rows.values()]
+    return np.concatenate([np.concatenate(list(form), axis=1) for form in forms], axis=2)
 
 
 def _times(tile: int, clips: Tensor) -> int:

@@ -23,7 +23,8 @@ class FramesEmbed(nn.Module):
     ) -> None:
         super().__init__()
         self.patch = tuple(patch_size)
-        self.proj = nn.Conv3d(in_channels, embed_dim, self.patch, (1, *self.patch[1:]))
+        size, high, wide = self.patch
+        self.proj = nn.Conv3d(in_channels, embed_dim, (size, high, wide), (1, high, wide))
         self.norm = norm_layer(embed_dim) if norm_layer else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:

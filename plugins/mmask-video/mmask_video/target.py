@@ -16,7 +16,8 @@ class Cuboids:
     normalise: subtract the mean and divide by the deviation of each channel over the pixels of its cuboid (Tong
         et al. 2022, section 4.1; the reference divides by the unbiased deviation plus eps, outside the root,
         where MAE takes all channels together and eps under the root).
-    eps: added to the deviation.
+    eps: added to the deviation, on the scale of [0, 1]. Below it a cuboid counts as flat: what a codec leaves of a
+        plain background, a few steps of 1/255, is then not blown up to unit variance.
     tokenizer (wired): offers ``scale`` and ``in_chans``. stream: whose cuboids, when there are several.
     """
 
@@ -25,6 +26,8 @@ class Cuboids:
     ) -> None:
         if not hasattr(tokenizer, "scale") or not hasattr(tokenizer, "in_chans"):
             raise RecipeError("target 'cuboids' needs a tokenizer of clips", hint="use the tokenizer 'tubelet'")
+        if normalise and tokenizer.dim == tokenizer.in_chans:
+            raise RecipeError("a cuboid of one pixel has no deviation to be normalised by", hint="set normalise=false")
         self.tokenizer, self.normalise, self.eps, self.stream = tokenizer, normalise, eps, stream
         self.dim = int(tokenizer.dim)
 
@@ -46,7 +49,11 @@ class Cuboids:
         return Target(((cells - centre) / spread).flatten(1), scored, extra={"mean": centre, "std": spread})
 
     def trivial(self, target: Target) -> Prediction:
-        """The prediction that knows each cuboid's own mean colour and nothing else."""
+        """The prediction that knows each cuboid's own mean colour and nothing else: what learning has to beat.
+
+        With ``normalise`` that is 0, whose loss is (n - 1) / n for cuboids of n pixels that are far from flat, and 0
+        for flat ones.
+        """
         cells = target.value.unflatten(-1, (-1, self.tokenizer.in_chans))
         return Prediction(cells.mean(1, keepdim=True).expand_as(cells).flatten(1), target.scored)
 

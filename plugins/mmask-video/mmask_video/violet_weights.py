@@ -111,10 +111,10 @@ def _renamed(start: str, rest: str) -> str:
         theirs = next((theirs for theirs in _LAYER if inner.startswith(theirs)), "")
         return f"{number}.{_LAYER.get(theirs, '')}{inner.removeprefix(theirs)}"
     if start == "enc_img.swin." and rest.startswith("layers."):
-        _, stage, kind, *inner = rest.split(".")
+        _, stage, kind, *more = rest.split(".")
         if kind == "downsample":
-            return ".".join(["features", str(2 * int(stage) + 1), *inner])
-        line = ".".join(["features", str(2 * int(stage)), *inner])
+            return ".".join(["features", str(2 * int(stage) + 1), *more])
+        line = ".".join(["features", str(2 * int(stage)), *more])
         return line.replace(".mlp.fc1.", ".mlp.0.").replace(".mlp.fc2.", ".mlp.3.")
     return rest
 
@@ -139,6 +139,6 @@ def _theirs(part: str, name: str, value: Any) -> dict[str, Any]:
     if start == "enc_img.swin." and rest.startswith("features."):
         _, number, *more = rest.split(".")
         stage, odd = divmod(int(number), 2)
-        line = ".".join(["layers", str(stage), "downsample" if odd else "blocks", *more])
-        rest = line.replace(".mlp.0.", ".mlp.fc1.").replace(".mlp.3.", ".mlp.fc2.")
+        inner = ".".join(["layers", str(stage), "downsample" if odd else "blocks", *more])
+        rest = inner.replace(".mlp.0.", ".mlp.fc1.").replace(".mlp.3.", ".mlp.fc2.")
     return {start + rest: value}

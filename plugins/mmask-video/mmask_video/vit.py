@@ -34,7 +34,7 @@ class VideoEncoder(nn.Module):
     the faster library; False is the plain twin. tokenizer (wired): offers ``patch``, ``grid`` and ``in_chans``.
 
     The reference has no bias of keys. A bias of keys shifts all scores of a query alike, so it changes nothing and
-    gets no gradient; here it exists, as timm's blocks have it, and stays zero.
+    its gradient is nothing but rounding; here it exists, as timm's blocks have it, and starts at zero.
     """
 
     positions: Tensor

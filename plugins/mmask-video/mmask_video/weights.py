@@ -22,6 +22,9 @@ _STARTS = {
     "videomae.layernorm.": ("encoder", "norm."),
     "videomae.encoder.layer.": ("encoder", "blocks."),
     "decoder.decoder_layers.": ("decoder", "blocks."),
+    "embeddings.patch_embeddings.projection.": ("encoder", "patch_embed."),  # a VideoMAEModel has no prefix
+    "encoder.layer.": ("encoder", "blocks."),
+    "layernorm.": ("encoder", "norm."),
     "encoder.patch_embed.proj.": ("encoder", "patch_embed."),
     "patch_embed.proj.": ("encoder", "patch_embed."),
     "encoder.": ("encoder", ""),
@@ -38,9 +41,9 @@ Parts = dict[str, dict[str, Tensor]]
 
 class VideoMaeWeights:
     """Reads ``.pth`` files of the reference (MCG-NJU/VideoMAE) and ``.safetensors`` or ``.bin`` of transformers'
-    ``VideoMAEForPreTraining``; ``official`` names what is ours as transformers does.
+    ``VideoMAEForPreTraining`` and ``VideoMAEModel``; ``official`` names what is ours as the first of these does.
 
-    Both keep biases of queries and values apart and have none of keys; here the three lie in one vector, keys zero.
+    All keep biases of queries and values apart and have none of keys; here the three lie in one vector, keys zero.
     """
 
     def read(self, path: Path) -> Mapping[str, Tensor]:

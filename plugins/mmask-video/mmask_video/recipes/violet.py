@@ -36,7 +36,7 @@ def violet(
             decode={
                 "video": use(
                     "video", frames=frames, sampling="sparse", size=image_size, second=image_size // cell * stride,
-                    scale=None, fit="pad",
+                    scale=None, flip=0.0, fit="pad",
                 ),
                 "text": use("text", vocabulary=vocabulary, field="caption", max_length=words),
             },

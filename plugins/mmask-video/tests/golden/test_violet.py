@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from mmask.api import Batch, Encoded, Layout, Prediction, Scored, Tokens, View, use
+from mmask.api import Batch, Encoded, Layout, Prediction, Scored, Tokens, View
+from mmask.testing import component
 from mmask.testing.golden import Golden, assert_close, golden_files, load_golden
 from mmask_video.frames import FrameTokenizer
 from mmask_video.matching import Matching
@@ -29,7 +30,7 @@ def golden(path: Path) -> Golden:
     return load_golden(path)
 
 
-def model_of(file: Golden, host) -> SimpleNamespace:
+def model_of(file: Golden) -> SimpleNamespace:
     c, bert, swin = file.config, file.config["bert"], file.config["swin"]
     stride = swin["patch_size"][1] * 2 ** (len(swin["depths"]) - 1)
     frames = FrameTokenizer(frames=c["frames"], image_size=c["size_img"], cell=stride)
@@ -45,8 +46,9 @@ def model_of(file: Golden, host) -> SimpleNamespace:
             "window": swin["window_size"], "patch": swin["patch_size"], "mlp_ratio": swin["mlp_ratio"],
         },
     )
-    head = host.build("head", use("mlm", tied=False), network=encoder)
-    cells = host.build("head", use("two-layers", times=2), network=encoder, target=SimpleNamespace(dim=c["vq_vocab"]))
+    head = component("head", "mlm", tied=False, wiring={"network": encoder})
+    codes = SimpleNamespace(dim=c["vq_vocab"])
+    cells = component("head", "two-layers", times=2, wiring={"network": encoder, "target": codes})
     section = SimpleNamespace(network="encoder", view="masked", weight=1.0)
     matching = Matching(
         name="matching", section=section, networks={"encoder": encoder}, group=max(2, c["batch"]),
@@ -116,9 +118,9 @@ def run(file: Golden, model: SimpleNamespace) -> SimpleNamespace:
 
 
 @each_file
-def test_activations_are_those_of_the_reference(path, host):
+def test_activations_are_those_of_the_reference(path):
     file = golden(path)
-    model = model_of(file, host)
+    model = model_of(file)
     got = run(file, model)
     want, taps = file.outputs, got.scene.encoded.taps
     clip = file.inputs["img"].transpose(1, 2)
@@ -144,9 +146,9 @@ def test_activations_are_those_of_the_reference(path, host):
 
 
 @each_file
-def test_losses_and_gradients_are_those_of_the_reference(path, host):
+def test_losses_and_gradients_are_those_of_the_reference(path):
     file = golden(path)
-    model = model_of(file, host)
+    model = model_of(file)
     got = run(file, model)
     for name, loss in got.losses.items():
         assert_close(name, loss, file.outputs[name])
@@ -161,18 +163,18 @@ def test_losses_and_gradients_are_those_of_the_reference(path, host):
 
 
 @each_file
-def test_an_image_normalised_before_it_was_blackened_is_another_loss(path, host):
+def test_an_image_normalised_before_it_was_blackened_is_another_loss(path):
     file = golden(path)
-    model = model_of(file, host)
+    model = model_of(file)
     model.encoder.mean.zero_()
     with pytest.raises(AssertionError, match="relative error"):
         assert_close("loss", run(file, model).loss, file.outputs["loss"])
 
 
 @each_file
-def test_the_captions_of_the_group_are_those_of_the_file(path, host):
+def test_the_captions_of_the_group_are_those_of_the_file(path):
     file = golden(path)
-    matching = model_of(file, host).matching
+    matching = model_of(file).matching
     others = matching.others(file.config["batch"])
     want = file.inputs["negative_text"]
     if others.shape == want.shape:
@@ -180,8 +182,8 @@ def test_the_captions_of_the_group_are_those_of_the_file(path, host):
 
 
 @each_file
-def test_scored_logits_are_all_that_is_computed(path, host):
+def test_scored_logits_are_all_that_is_computed(path):
     file = golden(path)
-    got = run(file, model_of(file, host))
+    got = run(file, model_of(file))
     assert isinstance(got.words, Prediction) and isinstance(got.scene.encoded, Encoded)
     assert len(got.words.value) == int((file.inputs["ans_mtm"] != -1).sum())
