@@ -1,0 +1,7 @@
+"""Claims: pictures and captions told apart in a batch."""
+
+from __future__ import annotations
+
+from mmask.api import Component
+
+CLAIMS: tuple[Component, ...] = ()
