@@ -41,13 +41,6 @@ def test_losses_and_gradients_are_those_of_the_reference(path, kind, name):
 
 
 @each_file
-def test_the_first_scale_is_that_of_the_description(path):
-    file = load_golden(path)
-    assert file.config["init_logit_scale"] == "log(1/0.07)"
-    torch.testing.assert_close(ContrastLoss().factor(), torch.tensor([1 / 0.07]))
-
-
-@each_file
 def test_logits_and_both_directions_are_those_of_the_reference(path):
     file = load_golden(path)
     made = loss_of(file, "softmax")
