@@ -1,0 +1,1 @@
+"""What the plugin claims, by topic. Imports nothing heavy."""

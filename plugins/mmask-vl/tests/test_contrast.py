@@ -1,0 +1,85 @@
+"""The contrast objective: who is compared with whom, alone and over ranks."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import distributed as dist
+from torch import multiprocessing as mp
+
+from mmask.api import Encoded, Layout, RecipeError
+from mmask_vl.contrast import Contrast, ContrastLoss, pooled
+
+
+def scene_of(**sides):
+    return SimpleNamespace(batch=range(len(next(iter(sides.values())).pooled)), encode=lambda network, view: sides[network])
+
+
+def state(rows):
+    return Encoded(Layout(len(rows), 1), pooled=rows)
+
+
+SECTION = SimpleNamespace(network="left", view="clean", weight=2.0)
+NETWORKS = {"left": SimpleNamespace(width=6), "right": SimpleNamespace(width=4)}
+
+
+def test_the_term_counts_pairs_and_both_sides_get_gradients():
+    made = Contrast(name="c", section=SECTION, networks=NETWORKS, second={"network": "right"}, dim=3)
+    left, right = torch.randn(5, 6, requires_grad=True), torch.randn(5, 4, requires_grad=True)
+    losses = made(scene_of(left=state(left), right=state(right)))
+    term = losses.terms["c"]
+    assert term.count == 5 and term.weight == 2.0 and made.coupling == "global"
+    losses.total().backward()
+    assert left.grad.abs().sum() > 0 and right.grad.abs().sum() > 0 and made.loss.scale.grad is not None
+
+
+def test_equal_sides_are_told_apart_and_the_scale_stays_below_its_bound():
+    loss = ContrastLoss(scale=9.0)
+    assert loss.factor().item() == pytest.approx(100.0)
+    total, right = loss(torch.eye(4), torch.eye(4))
+    assert right == 4 and total.item() == pytest.approx(0.0, abs=1e-6)
+    torch.testing.assert_close(ContrastLoss().factor(), torch.tensor([1 / 0.07]))
+
+
+def test_sides_that_are_the_same_or_unknown_or_do_not_meet_are_refused():
+    for options, said in (({}, "with itself"), ({"second": {"network": "none"}}, "a side is"),
+                          ({"second": {"network": "right"}, "dim": None}, "need a dim")):
+        with pytest.raises(RecipeError, match=said):
+            Contrast(name="c", section=SECTION, networks=NETWORKS, **options)
+
+
+def test_a_network_that_pools_nothing_gives_the_mean_of_its_valid_places():
+    states = torch.tensor([[[1.0], [3.0], [100.0]]])
+    layout = Layout(1, 3, valid=torch.tensor([[True, True, False]]))
+    assert pooled(Encoded(layout, states)).item() == 2.0
+
+
+def _rank(rank, file, kind, data, out):
+    dist.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)
+    loss = ContrastLoss(kind=kind).double()
+    rows = slice(rank * 3, rank * 3 + 3)
+    first, second = (x[rows].clone().requires_grad_() for x in data)
+    total, _ = loss(first, second)
+    total.backward()
+    dist.all_reduce(total.data)
+    dist.all_reduce(loss.scale.grad)
+    torch.save([total.detach(), first.grad, second.grad, loss.scale.grad], f"{out}.{rank}")
+    dist.destroy_process_group()
+
+
+@pytest.mark.parametrize("kind", ["softmax", "sigmoid"])
+def test_two_ranks_have_the_loss_and_the_gradients_of_one(tmp_path, kind):
+    torch.manual_seed(0)
+    data = torch.randn(6, 5, dtype=torch.float64), torch.randn(6, 5, dtype=torch.float64)
+    whole = ContrastLoss(kind=kind).double()
+    first, second = (x.clone().requires_grad_() for x in data)
+    total, _ = whole(first, second)
+    total.backward()
+    mp.spawn(_rank, (str(tmp_path / "meet"), kind, data, str(tmp_path / "out")), nprocs=2)
+    parts = [torch.load(f"{tmp_path / 'out'}.{rank}", weights_only=True) for rank in (0, 1)]
+    torch.testing.assert_close(parts[0][0], total.detach(), rtol=1e-12, atol=0)
+    torch.testing.assert_close(torch.cat([p[1] for p in parts]), first.grad, rtol=1e-10, atol=1e-14)
+    torch.testing.assert_close(torch.cat([p[2] for p in parts]), second.grad, rtol=1e-10, atol=1e-14)
+    torch.testing.assert_close(parts[0][3], whole.scale.grad, rtol=1e-10, atol=1e-14)
