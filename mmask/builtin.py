@@ -17,6 +17,14 @@ _IDS = (  # of discrete tokens
 )
 
 
+_EVALUATORS = (
+    Component("evaluator", "knn", "mmask.evaluate.knn:NearestNeighbours", "weighted nearest neighbours, by cosine"),
+    Component("evaluator", "linear", "mmask.evaluate.linear:LinearProbe", "a linear head on fixed features (MAE)"),
+    Component("evaluator", "weighted", "mmask.evaluate.weighted:WeightedLayers", "a learnt sum of layers (SUPERB)"),
+    Component("evaluator", "finetune", "mmask.evaluate.finetune:FineTune", "the whole encoder, end to end"),
+)
+
+
 @hookimpl
 def mmask_components() -> tuple[Component, ...]:
     """Modality-agnostic components."""
@@ -53,13 +61,10 @@ def mmask_components() -> tuple[Component, ...]:
         Component(
             "exporter", "safetensors", "mmask.export.plain:PlainExporter", "weights and the recipe, for mmask itself"
         ),
-        Component("evaluator", "knn", "mmask.evaluate.knn:NearestNeighbours", "weighted nearest neighbours, by cosine"),
-        Component("evaluator", "linear", "mmask.evaluate.linear:LinearProbe", "a linear head on fixed features (MAE)"),
         Component(
             "evaluator", "attentive", "mmask.evaluate.attentive:AttentiveProbe",
             "one query that attends to the fixed states of all places",
         ),
-        Component("evaluator", "weighted", "mmask.evaluate.weighted:WeightedLayers", "a learnt sum of layers (SUPERB)"),
-        Component("evaluator", "finetune", "mmask.evaluate.finetune:FineTune", "the whole encoder, end to end"),
         Component("tracker", "tensorboard", "mmask.observe.tensorboard:TensorBoardTracker", "event files"),
+        *_EVALUATORS,
     )

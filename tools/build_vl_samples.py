@@ -16,13 +16,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmask_image.dataset import emoji
-from mmask_vl.describe import GridDescriber
-from mmask_vl.extract import extract
-
 from mmask.data.pack import pack, plan_shards
 from mmask.data.rows import Row
 from mmask.data.source import open_source
+from mmask_image.dataset import emoji
+from mmask_vl.describe import GridDescriber
+from mmask_vl.extract import extract
 
 OUT = Path(__file__).resolve().parent.parent / "plugins/mmask-vl/mmask_vl/samples"
 SIDE, SHARDS, LEFT_OUT = 3, {"train": 2, "val": 1}, ("flags",)

@@ -100,7 +100,8 @@ class FrameProbe:
                 raise DataError("a probe of frames reads one padded row of states, which this network does not give")
             layers = torch.stack([encoded.taps[tap][:, encoded.prefix :] for tap in taps], 2).float().cpu()
             for row, count in enumerate(encoded.layout.lengths().tolist()):
-                at, names = _at_frames(*batch["spans"][row], int(count))
+                spans, whole = batch["spans"][row]
+                at, names = _at_frames(spans, whole, int(count))
                 out.append((layers[row, at].clone(), names, int(batch.ids[row])))
         return out
 

@@ -7,15 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mmask.api import DataError
+from mmask_text.byte_engine import BYTE_FILE, ByteEngine, Cut
 
-Cut = tuple[list[int], list[int], list[tuple[int, int]]]
-_BYTE_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _FILES = ("tokenizer.json", "spiece.model", "tokenizer.model", "vocab.txt")
 _SHIFTED = "sentencepiece.bpe.model"  # fairseq's: the models beside it count the ids otherwise than the file
-_BYTE_FILE = b'{"vocabulary": "bytes"}\n'
 CLIP_FILE = "bpe_simple_vocab.txt.gz"
 
 
@@ -25,7 +21,7 @@ def open_engine(path: Path) -> Any:
         data = path.read_bytes()
     except OSError as error:
         raise DataError(f"vocabulary {path} cannot be read: {error.strerror}") from error
-    if data == _BYTE_FILE:
+    if data == BYTE_FILE:
         return ByteEngine()
     if path.name.endswith(".json"):
         return JsonEngine(data, str(path))
@@ -258,47 +254,6 @@ class ClipEngine:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (ClipEngine, (self._data,))
-
-
-class ByteEngine:
-    """UTF-8 bytes: five special tokens, then byte b as id 5 + b. Words are split at white space, which belongs to
-    the word after it."""
-
-    kind = "bytes"
-    size = len(_BYTE_SPECIAL) + 256
-
-    def cut(self, text: str) -> Cut:
-        """As `Engine.cut`. All bytes of a character have its place."""
-        data = np.frombuffer(text.encode("utf-8", "replace"), np.uint8)
-        letter = np.cumsum((data & 0xC0) != 0x80) - 1  # continuation bytes begin with the bits 10
-        blank = np.fromiter(map(str.isspace, text), bool, len(text))
-        begins = blank.copy()
-        begins[1:] &= ~blank[:-1]
-        word = np.cumsum(begins)
-        places = np.stack([letter, letter + 1], axis=1)
-        ids = data.astype(np.int64) + len(_BYTE_SPECIAL)
-        return ids.tolist(), word[letter].tolist(), places.tolist()
-
-    def join(self, ids: Sequence[int]) -> str:
-        """As `Engine.join`; bytes that are no UTF-8 become the replacement character."""
-        first = len(_BYTE_SPECIAL)
-        return bytes(id - first for id in ids if id >= first).decode("utf-8", "replace")
-
-    def token(self, id: int) -> str:
-        """As `Engine.token`; bytes are written ``<0x41>``."""
-        return _BYTE_SPECIAL[id] if id < len(_BYTE_SPECIAL) else f"<0x{id - len(_BYTE_SPECIAL):02X}>"
-
-    def find(self, token: str) -> int | None:
-        """As `Engine.find`."""
-        return next((id for id in range(self.size) if self.token(id) == token), None)
-
-    def special(self) -> Sequence[int]:
-        """As `Engine.special`."""
-        return range(len(_BYTE_SPECIAL))
-
-    def file(self) -> tuple[str, bytes]:
-        """As `Engine.file`."""
-        return "bytes.json", _BYTE_FILE
 
 
 def _renumbered(words: Sequence[int], offsets: Sequence[tuple[int, int]]) -> list[int]:

@@ -126,7 +126,8 @@ class Contrast(nn.Module):
         """The term ``name``, over samples, ``<name>_accuracy`` and ``<name>_scale``."""
         total, right = self.loss(*self.vectors(scene))
         count = float(len(scene.batch))
-        told = {f"{self.name}_accuracy": Share(right.detach(), count), f"{self.name}_scale": self.loss.factor().detach()[0]}
+        told: dict[str, Any] = {f"{self.name}_accuracy": Share(right.detach(), count)}
+        told[f"{self.name}_scale"] = self.loss.factor().detach()[0]
         return Losses({self.name: Term(total, count, self.weight, "samples")}, told)
 
 

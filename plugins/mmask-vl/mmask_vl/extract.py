@@ -91,7 +91,8 @@ def _write(
 def pack_arrays(arrays: Mapping[str, np.ndarray]) -> bytes:
     """The bytes of an ``.npz`` file; the same arrays give the same bytes."""
     to = io.BytesIO()
-    np.savez_compressed(to, **{name: arrays[name] for name in sorted(arrays)})
+    ordered: dict[str, Any] = {name: arrays[name] for name in sorted(arrays)}
+    np.savez_compressed(to, **ordered)
     return to.getvalue()
 
 
