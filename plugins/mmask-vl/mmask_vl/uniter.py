@@ -56,8 +56,8 @@ class RegionEmbeddings(nn.Module):
 class UniterEncoder(nn.Module):
     """Words first, then regions, packed without padding; BERT's layers, norms after each part.
 
-    width, depth, heads, hidden: of the transformer. places: positions of words. types: rows of the table of types; words
-    take row 0, regions row 1. learned: whether hidden regions get a vector, see `RegionEmbeddings`. text, regions:
+    width, depth, heads, hidden: of the transformer. places: positions of words. types: rows of the table of types;
+    words take row 0, regions row 1. learned: whether hidden regions get a vector, see `RegionEmbeddings`. text, regions:
     names of the streams. tokenizers (wired): of both.
     """
 

@@ -59,7 +59,7 @@ def test_each_task_hides_one_modality_and_the_joint_recipe_both():
 
 def test_every_task_has_its_denominators_and_gradients_of_its_own():
     model, batch = model_of(), pairs()
-    check_denominators(model, batch)
+    check_denominators("uniter-tiny", SMALL)
     losses = model.eval()(batch)
     assert set(losses) == {"mlm", "mrfr", "mrc", "itm", "itm_alignment"}
     losses.total().backward()
@@ -81,7 +81,8 @@ def test_the_objective_and_the_view_agree_on_who_was_swapped():
 
 def test_padding_changes_nothing_and_the_packed_road_agrees_with_the_plain_one():
     model, batch = model_of().double().eval(), pairs()
-    batch = batch.with_field("regions", batch["regions"].double()).with_field("regions.box", batch["regions.box"].double())
+    for name in ("regions", "regions.box"):
+        batch = batch.with_field(name, batch[name].double())
     encoder = model.encoder
     fast = encoder(model.scene(batch).view("clean"))
     encoder.fast = False
