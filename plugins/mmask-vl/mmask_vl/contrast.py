@@ -20,9 +20,9 @@ class ContrastLoss(nn.Module):
     """Pairs of vectors -> the sum of their losses. Vectors are brought to unit length first.
 
     kind: ``softmax``: cross entropy over each row and each column of exp(scale) * cosine, half of either (CLIP;
-    Radford et al. 2021); ``sigmoid``: of every pair whether it is one, -log sigmoid(±(exp(scale) * cosine + bias)), of all pairs
-    of a picture (SigLIP; Zhai et al. 2023). scale: the logarithm of the factor at the start; None takes log(1/0.07), or
-    log 10. bias: of ``sigmoid``, at the start.
+    Radford et al. 2021); ``sigmoid``: of every pair whether it is one, -log sigmoid(±(exp(scale) * cosine + bias)), of
+    all pairs of a picture (SigLIP; Zhai et al. 2023). scale: the logarithm of the factor at the start; None takes
+    log(1/0.07), or log 10. bias: of ``sigmoid``, at the start.
     """
 
     def __init__(

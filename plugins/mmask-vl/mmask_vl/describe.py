@@ -24,8 +24,8 @@ class GridDescriber:
 
     Per region: ``features`` (56,), the mean colours of 4 x 4 parts, in [-1, 1], and the shares of 8 directions of its
     edges, to a 32nd; ``boxes`` (4,); ``classes`` (12,), a soft vote of its pixels for the basic colours `PALETTE`;
-    ``confidence``, the share that is not white. They stand for a detector's answers where there is no detector: what the classes of
-    hidden regions can teach is colour.
+    ``confidence``, the share that is not white. They stand for a detector's answers where there is no detector: what
+    the classes of hidden regions can teach is colour.
 
     least: regions a picture has at least; ``show``: confidence above which a cell is a region.
     """

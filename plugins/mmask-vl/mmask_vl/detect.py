@@ -21,8 +21,8 @@ class Detector:
 
     name: of a detector in torchvision with a region proposal network (``fasterrcnn_resnet50_fpn``). weights: its state
     dict, ``.pth`` (read without unpickling objects) or ``.safetensors``; the number of classes is the file's. most,
-    least: regions of a picture. show: confidence above which more than ``least`` stay. overlap: intersection over union above
-    which the less sure of two regions goes. Nothing is downloaded.
+    least: regions of a picture. show: confidence above which more than ``least`` stay. overlap: intersection over union
+    above which the less sure of two regions goes. Nothing is downloaded.
     """
 
     def __init__(

@@ -34,8 +34,8 @@ def extract(
     told: Callable[[int], None] = lambda count: None,
 ) -> Extracted:
     """Write a shard of the same name for each of ``urls``: of every sample its other parts as they are, and ``npz``
-    with what ``describe`` says of its picture. Samples keep their keys and order. A shard is written aside and renamed; one
-    that is there is left alone, so that the same command goes on where it was stopped.
+    with what ``describe`` says of its picture. Samples keep their keys and order. A shard is written aside and renamed;
+    one that is there is left alone, so that the same command goes on where it was stopped.
 
     told: called after each sample with 1. Raises DataError where two shards have the same file name.
     """

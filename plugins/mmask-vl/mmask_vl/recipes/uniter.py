@@ -125,7 +125,8 @@ def uniter_base() -> Recipe:
         dataset="emoji-regions", batch_size=1024,
         demo={
             "tokenize.regions.dim": 56, "objectives.mrc.target.classes": 12, "data.decode.regions.least": 1,
-            "data.decode.regions.threshold": 0.0, "data.batch_size": 16, "schedule.steps": 30, "schedule.warmup_steps": 5,
+            "data.decode.regions.threshold": 0.0, "data.batch_size": 16,
+            "schedule.steps": 30, "schedule.warmup_steps": 5,
             "train.save_every": 15,
             "train.log_every": 5,
         },
