@@ -59,7 +59,8 @@ def check_denominators(name: str, overrides: Sequence[str] = ()) -> None:
         if any(objective.coupling == "global" for objective in model.objectives.values()):
             return  # such a batch is not cut
         half = max(1, len(batch) // 2 // model.group) * model.group
-        parts = [model(part.batch, part) for part in (plans.rows(0, half), plans.rows(half, len(batch)))]
+        cuts = [(start, stop) for start, stop in ((0, half), (half, len(batch))) if start < stop]  # one group: one part
+        parts = [model(part.batch, part) for part in (plans.rows(*cut) for cut in cuts)]
     for term, value in whole.terms.items():
         count = sum(part.terms[term].count for part in parts)
         assert abs(count - value.count) < 1e-6 * value.count, f"{name}: '{term}' counts {count} in parts, {value.count}"
