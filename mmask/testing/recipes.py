@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 ROWS = 4
 SMALL = ("--batch-size", ROWS, "--workers", 0, "--device", "cpu")
 QUICK = ("schedule.warmup_steps=1", "train.val_samples=4", "train.trackers=[]", "train.health_every=1000")
-TIMES = ("samples_per_s", "data_wait", "time", "seconds", "peak_memory")
+TIMES = ("samples_per_s", "tokens_per_s", "data_wait", "time", "seconds", "peak_memory")
 
 
 def check_size(name: str, trained: int) -> None:
@@ -59,7 +59,8 @@ def check_denominators(name: str, overrides: Sequence[str] = ()) -> None:
         if any(objective.coupling == "global" for objective in model.objectives.values()):
             return  # such a batch is not cut
         half = max(1, len(batch) // 2 // model.group) * model.group
-        parts = [model(part.batch, part) for part in (plans.rows(0, half), plans.rows(half, len(batch)))]
+        cuts = [(start, stop) for start, stop in ((0, half), (half, len(batch))) if start < stop]  # one group: one part
+        parts = [model(part.batch, part) for part in (plans.rows(*cut) for cut in cuts)]
     for term, value in whole.terms.items():
         count = sum(part.terms[term].count for part in parts)
         assert abs(count - value.count) < 1e-6 * value.count, f"{name}: '{term}' counts {count} in parts, {value.count}"

@@ -80,5 +80,5 @@ def _describer(
         return made, f"a grid of {grid} x {grid}, {made.dim} features, {made.classes} classes"
     from mmask_vl.detect import Detector
 
-    found = Detector(detector, weights, most=most, least=least, device=device, **({} if show is None else {"show": show}))
-    return found, detector
+    more = {} if show is None else {"show": show}
+    return Detector(detector, weights, most=most, least=least, device=device, **more), detector

@@ -19,10 +19,10 @@ _MOST = log(100.0)  # CLIP's bound of the logarithm of the scale
 class ContrastLoss(nn.Module):
     """Pairs of vectors -> the sum of their losses. Vectors are brought to unit length first.
 
-    kind: ``softmax``: cross entropy over each row and each column of exp(scale) * cosine, half of either (CLIP; Radford
-    et al. 2021); ``sigmoid``: of every pair whether it is one, -log sigmoid(±(exp(scale) * cosine + bias)), of all pairs
-    of a picture (SigLIP; Zhai et al. 2023). scale: the logarithm of the factor at the start; None takes log(1/0.07), or
-    log 10. bias: of ``sigmoid``, at the start.
+    kind: ``softmax``: cross entropy over each row and each column of exp(scale) * cosine, half of either (CLIP;
+    Radford et al. 2021); ``sigmoid``: of every pair whether it is one, -log sigmoid(±(exp(scale) * cosine + bias)), of
+    all pairs of a picture (SigLIP; Zhai et al. 2023). scale: the logarithm of the factor at the start; None takes
+    log(1/0.07), or log 10. bias: of ``sigmoid``, at the start.
     """
 
     def __init__(
@@ -96,7 +96,9 @@ class Contrast(nn.Module):
         self.sides = [own | dict(side or {}) for side in (first, second)]
         for side in self.sides:
             if set(side) != set(own) or side["network"] not in networks:
-                raise RecipeError(f"objectives.{name}: a side is {{network, view, stream}} of a network that is, not {side}")
+                raise RecipeError(
+                    f"objectives.{name}: a side is {{network, view, stream}} of a network that is, not {side}"
+                )
         if self.sides[0] == self.sides[1]:
             raise RecipeError(f"objectives.{name} compares {self.sides[0]} with itself", hint="set options.second")
         widths = [int(networks[side["network"]].width) for side in self.sides]
@@ -126,8 +128,10 @@ class Contrast(nn.Module):
         """The term ``name``, over samples, ``<name>_accuracy`` and ``<name>_scale``."""
         total, right = self.loss(*self.vectors(scene))
         count = float(len(scene.batch))
-        told: dict[str, Any] = {f"{self.name}_accuracy": Share(right.detach(), count)}
-        told[f"{self.name}_scale"] = self.loss.factor().detach()[0]
+        told: dict[str, Any] = {
+            f"{self.name}_accuracy": Share(right.detach(), count),
+            f"{self.name}_scale": self.loss.factor().detach()[0],
+        }
         return Losses({self.name: Term(total, count, self.weight, "samples")}, told)
 
 

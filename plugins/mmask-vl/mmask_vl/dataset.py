@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def emoji_regions() -> dict[str, list[str]]:
-    """URLs of the regions of emoji with their names: train shards and one held out.
+    """URLs of the regions of 1,599 emoji with captions, "shrimp, orange and red": 2 shards to train on, 1 held out.
 
     ``npz``: what `mmask_vl.describe.GridDescriber` says of the image plugin's pictures (dataset ``emoji``). ``json``:
     ``caption``, ``name``, ``label``, ``group`` and ``subgroup``. Split by concept, as the pictures are.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 import numpy as np
 
@@ -22,9 +23,9 @@ class GridDescriber:
     """A picture cut into ``side`` x ``side`` cells; those that show more than white paper are its regions.
 
     Per region: ``features`` (56,), the mean colours of 4 x 4 parts, in [-1, 1], and the shares of 8 directions of its
-    edges, to a 32nd; ``boxes`` (4,); ``classes`` (12,), a soft vote of its pixels for the basic colours `PALETTE`; ``confidence``,
-    the share that is not white. They stand for a detector's answers where there is no detector: what the classes of
-    hidden regions can teach is colour.
+    edges, to a 32nd; ``boxes`` (4,); ``classes`` (12,), a soft vote of its pixels for the basic colours `PALETTE`;
+    ``confidence``, the share that is not white. They stand for a detector's answers where there is no detector: what
+    the classes of hidden regions can teach is colour.
 
     least: regions a picture has at least; ``show``: confidence above which a cell is a region.
     """
@@ -72,7 +73,7 @@ def _mosaic(crop: np.ndarray) -> np.ndarray:
     rows, columns = (np.linspace(0, size, _MOSAIC + 1) for size in crop.shape[:2])
     parts = [
         crop[int(a) : max(int(a) + 1, int(b)), int(c) : max(int(c) + 1, int(d))].mean((0, 1))
-        for a, b in zip(rows, rows[1:], strict=False) for c, d in zip(columns, columns[1:], strict=False)
+        for a, b in pairwise(rows) for c, d in pairwise(columns)
     ]
     return np.concatenate(parts)
 

@@ -20,9 +20,9 @@ class Detector:
     that of its likeliest class.
 
     name: of a detector in torchvision with a region proposal network (``fasterrcnn_resnet50_fpn``). weights: its state
-    dict, ``.pth`` (read without unpickling objects) or ``.safetensors``; the number of classes is the file's. most, least:
-    regions of a picture. show: confidence above which more than ``least`` stay. overlap: intersection over union above
-    which the less sure of two regions goes. Nothing is downloaded.
+    dict, ``.pth`` (read without unpickling objects) or ``.safetensors``; the number of classes is the file's. most,
+    least: regions of a picture. show: confidence above which more than ``least`` stay. overlap: intersection over union
+    above which the less sure of two regions goes. Nothing is downloaded.
     """
 
     def __init__(
@@ -55,9 +55,9 @@ class Detector:
         keep = keep[:count]
         high, wide = images.image_sizes[0]
         scale = torch.tensor([wide, high, wide, high], dtype=boxes.dtype, device=boxes.device)
-        found = {"features": states[keep], "boxes": boxes[keep] / scale, "classes": shares[keep], "confidence": sure[keep]}
+        found = {"features": states, "boxes": boxes / scale, "classes": shares, "confidence": sure}
         kinds = {"boxes": np.float32}
-        return {key: value.cpu().numpy().astype(kinds.get(key, np.float16)) for key, value in found.items()}
+        return {key: value[keep].cpu().numpy().astype(kinds.get(key, np.float16)) for key, value in found.items()}
 
 
 def load_detector(name: str, weights: Path) -> torch.nn.Module:

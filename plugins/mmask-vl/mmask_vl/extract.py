@@ -33,9 +33,9 @@ def extract(
     urls: Sequence[str], out: Path, describe: Describe, *, keep_pictures: bool = False, max_pixels: int = 1 << 26,
     told: Callable[[int], None] = lambda count: None,
 ) -> Extracted:
-    """Write a shard of the same name for each of ``urls``: of every sample its other parts as they are, and ``npz`` with
-    what ``describe`` says of its picture. Samples keep their keys and order. A shard is written aside and renamed; one
-    that is there is left alone, so that the same command goes on where it was stopped.
+    """Write a shard of the same name for each of ``urls``: of every sample its other parts as they are, and ``npz``
+    with what ``describe`` says of its picture. Samples keep their keys and order. A shard is written aside and renamed;
+    one that is there is left alone, so that the same command goes on where it was stopped.
 
     told: called after each sample with 1. Raises DataError where two shards have the same file name.
     """
@@ -91,8 +91,8 @@ def _write(
 def pack_arrays(arrays: Mapping[str, np.ndarray]) -> bytes:
     """The bytes of an ``.npz`` file; the same arrays give the same bytes."""
     to = io.BytesIO()
-    ordered: dict[str, Any] = {name: arrays[name] for name in sorted(arrays)}
-    np.savez_compressed(to, **ordered)
+    rest: dict[str, Any] = {name: arrays[name] for name in sorted(arrays)}
+    np.savez_compressed(to, **rest)
     return to.getvalue()
 
 

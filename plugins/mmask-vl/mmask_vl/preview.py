@@ -62,7 +62,8 @@ class WordsAndRegions:
         was = model.training
         model.eval()
         try:
-            return self._page(self._rows(model, model.scene(batch.rows(0, count), full.rows(0, count)), predict), predict)
+            scene = model.scene(batch.rows(0, count), full.rows(0, count))
+            return self._page(self._rows(model, scene, predict), predict)
         finally:
             model.train(was)
 
@@ -130,7 +131,8 @@ class WordsAndRegions:
                 left, top, right, bottom = _pixels(box, self.tile)
                 colours = value[: 3 * side * side].reshape(side, side, 3)
                 cell = Image.fromarray(np.clip((colours + 1) * 127.5, 0, 255).astype(np.uint8))
-                page.paste(cell.resize((max(1, right - left), max(1, bottom - top)), Image.Resampling.NEAREST), (left, top))
+                size = max(1, right - left), max(1, bottom - top)
+                page.paste(cell.resize(size, Image.Resampling.NEAREST), (left, top))
         return np.asarray(page)
 
     def _page(self, rows: list[Row], predict: bool) -> np.ndarray:
@@ -171,5 +173,5 @@ class WordsAndRegions:
 
 def _pixels(box: np.ndarray, tile: int) -> tuple[int, int, int, int]:
     """Corners in shares -> whole pixels, left, top, right, bottom."""
-    left, top, right, bottom = (int(round(float(one) * (tile - 1))) for one in box[:4])
+    left, top, right, bottom = (round(float(one) * (tile - 1)) for one in box[:4])
     return left, top, max(left, right), max(top, bottom)

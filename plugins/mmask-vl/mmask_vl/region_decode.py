@@ -97,7 +97,7 @@ class RegionDecoder:
 
 
 def read_arrays(data: bytes, names: set[str], what: str, max_bytes: int) -> dict[str, np.ndarray]:
-    """The arrays ``names`` of an ``.npz`` file that it has. Raises SampleError for what is no such file, or too large."""
+    """Those of the arrays ``names`` that an ``.npz`` file has. Raises SampleError for what is none, or too large."""
     if len(data) > max_bytes:
         raise SampleError(f"{what}: {len(data):,} bytes of arrays are more than max_bytes {max_bytes:,}")
     try:

@@ -10,7 +10,7 @@ _TINY = 1e-5  # least length of a state, the reference's
 
 
 def cosine_cost(words: Tensor, regions: Tensor, there: Tensor) -> Tensor:
-    """1 - cosine. words: (B, L, D). regions: (B, R, D). there: (B, L, R) bool -> (B, L, R), 0 where a place is padding."""
+    """1 - cosine. words: (B, L, D). regions: (B, R, D). there: (B, L, R) bool -> (B, L, R), 0 at padding."""
     first, second = (F.normalize(states, dim=-1, eps=_TINY) for states in (words, regions))
     return (1 - first @ second.transpose(1, 2)).masked_fill(~there, 0)
 

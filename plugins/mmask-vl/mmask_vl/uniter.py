@@ -56,9 +56,9 @@ class RegionEmbeddings(nn.Module):
 class UniterEncoder(nn.Module):
     """Words first, then regions, packed without padding; BERT's layers, norms after each part.
 
-    width, depth, heads, hidden: of the transformer. places: positions of words. types: rows of the table of types; words
-    take row 0, regions row 1. learned: whether hidden regions get a vector, see `RegionEmbeddings`. text, regions:
-    names of the streams. tokenizers (wired): of both.
+    width, depth, heads, hidden: of the transformer. places: positions of words. types: rows of the table of types;
+    words take row 0, regions row 1. learned: whether hidden regions get a vector, see `RegionEmbeddings`. text,
+    regions: names of the streams. tokenizers (wired): of both.
     """
 
     prefix = 0
@@ -95,7 +95,7 @@ class UniterEncoder(nn.Module):
         if ids is None or tokens.flat:
             raise PlanError("this encoder takes padded ids of words")
         places = torch.arange(ids.shape[1], device=ids.device).expand_as(ids)
-        return self.embed(ids.flatten(), places.flatten()).view(*ids.shape, -1)
+        return self.embed(ids.flatten(), places.flatten()).view(*ids.shape, self.width)
 
     def region_states(self, tokens: Tokens) -> Tensor:
         """(B, R, width): the embedded regions."""
@@ -104,7 +104,7 @@ class UniterEncoder(nn.Module):
         features, boxes = self.region_tokenizer.split(tokens.values)
         replaced = None if tokens.replaced is None else tokens.replaced.flatten().to(features.device)
         made = self.embed_regions(features.flatten(0, 1), boxes.flatten(0, 1), replaced, self.embed.types.weight[1])
-        return made.view(*features.shape[:2], -1)
+        return made.view(*features.shape[:2], self.width)
 
     def forward(self, view: View, *, taps: Sequence[str] = ()) -> Encoded:
         """Streams ``text`` and ``regions``; ``pooled`` is tanh of a layer on the first word's state.

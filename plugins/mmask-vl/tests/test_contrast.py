@@ -14,7 +14,8 @@ from mmask_vl.contrast import Contrast, ContrastLoss, pooled
 
 
 def scene_of(**sides):
-    return SimpleNamespace(batch=range(len(next(iter(sides.values())).pooled)), encode=lambda network, view: sides[network])
+    count = len(next(iter(sides.values())).pooled)
+    return SimpleNamespace(batch=range(count), encode=lambda network, view: sides[network])
 
 
 def state(rows):

@@ -12,7 +12,8 @@ from mmask_vl.transport import cosine_cost, transport_distance, transport_plan
 def problem(seed=0, words=(6, 4), regions=(5, 7)):
     torch.manual_seed(seed)
     sizes = max(words), max(regions)
-    first, second = (torch.arange(n)[None] < torch.tensor(k)[:, None] for n, k in zip(sizes, (words, regions), strict=True))
+    counts = zip(sizes, (words, regions), strict=True)
+    first, second = (torch.arange(n)[None] < torch.tensor(k)[:, None] for n, k in counts)
     states = [torch.randn(len(words), n, 8, dtype=torch.float64) for n in sizes]
     return cosine_cost(*states, first[:, :, None] & second[:, None, :]), first, second
 

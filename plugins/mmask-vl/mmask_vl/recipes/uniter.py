@@ -29,7 +29,8 @@ _RATIO = 0.15  # of words, and of regions
 def uniter(
     name: str, summary: str, *, width: int, depth: int, heads: int, dim: int = 2048, classes: int = 1601,
     vocabulary: str = "english-8k", dataset: str = "", words: int = 62, regions: dict[str, Any] | None = None,
-    joint: bool = False, tasks: dict[str, float] | None = None, size: int | None = None, batch_size: int = 256, demo: dict[str, Any] | None = None,
+    joint: bool = False, tasks: dict[str, float] | None = None, size: int | None = None,
+    batch_size: int = 256, demo: dict[str, Any] | None = None,
 ) -> Recipe:
     """One task a step; each hides one modality and leaves the other whole. joint: both are hidden in the tasks of
     either, the paper's comparison."""
@@ -124,7 +125,9 @@ def uniter_base() -> Recipe:
         dataset="emoji-regions", batch_size=1024,
         demo={
             "tokenize.regions.dim": 56, "objectives.mrc.target.classes": 12, "data.decode.regions.least": 1,
-            "data.decode.regions.threshold": 0.0, "data.batch_size": 16, "schedule.steps": 30, "schedule.warmup_steps": 5, "train.save_every": 15,
+            "data.decode.regions.threshold": 0.0, "data.batch_size": 16,
+            "schedule.steps": 30, "schedule.warmup_steps": 5,
+            "train.save_every": 15,
             "train.log_every": 5,
         },
     )

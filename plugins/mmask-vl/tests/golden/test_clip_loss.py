@@ -16,7 +16,9 @@ each_file = pytest.mark.parametrize("path", FILES, ids=[path.name for path in FI
 
 def loss_of(file: Golden, kind: str) -> ContrastLoss:
     made = ContrastLoss(kind=kind).double()
-    names = {"scale": "logit_scale"} if kind == "softmax" else {"scale": "siglip_logit_scale", "bias": "siglip_logit_bias"}
+    names = {"scale": "logit_scale"}
+    if kind == "sigmoid":
+        names = {"scale": "siglip_logit_scale", "bias": "siglip_logit_bias"}
     made.load_state_dict({ours: file.weights[theirs] for ours, theirs in names.items()})
     return made
 
