@@ -116,7 +116,8 @@ class TargetMaker(Protocol):
 
     It may also offer ``trivial(target) -> Prediction``, what a predictor that has learnt nothing would say
     (validation reports its loss), and ``dim``, the number of values predicted at each place, which heads
-    that are built for it read.
+    that are built for it read, and ``known(plans) -> (B,) bool``, the samples it knows the truth of, for targets that
+    some samples lack: the others are not scored and not counted.
     """
 
     def __call__(self, scene: Scene, scored: Scored) -> Target:
