@@ -22,6 +22,7 @@ def mmask_components() -> tuple[Component, ...]:
     """Modality-agnostic components."""
     return (
         Component("masker", "random", "mmask.mask.random:RandomMasker", "an exact number of places, uniformly"),
+        Component("masker", "independent", "mmask.mask.independent:IndependentMasker", "each place by its own coin"),
         Component("masker", "block", "mmask.mask.block:BlockMasker", "rectangles of a grid (BEiT, CAE)"),
         Component("masker", "span", "mmask.mask.span:SpanMasker", "runs of a sequence, fixed or geometric"),
         Component("masker", "tube", "mmask.mask.tube:TubeMasker", "one spatial plan for every frame of a clip"),
@@ -41,6 +42,7 @@ def mmask_components() -> tuple[Component, ...]:
         Component("loss", "cells", "mmask.loss.cells:CellError", "the distance at scored cells (TERA)"),
         Component("loss", "info-nce", "mmask.loss.contrast:InfoNce", "the right one among a sample's others (SSAST)"),
         Component("loss", "cross-entropy", "mmask.loss.entropy:CrossEntropy", "-log softmax of the right id, in nats"),
+        Component("loss", "divergence", "mmask.loss.divergence:Divergence", "KL from a given distribution, in nats"),
         Component("head", "linear", "mmask.heads.linear:LinearHead", "one linear layer at scored places"),
         Component("head", "two-layers", "mmask.heads.two_layers:TwoLayers", "two linear layers at scored places"),
         Component("head", "pooled", "mmask.heads.pooled:PooledHead", "one linear layer on the pooled state"),

@@ -4,4 +4,13 @@ from __future__ import annotations
 
 from mmask.api import Component
 
-CLAIMS: tuple[Component, ...] = ()
+CLAIMS: tuple[Component, ...] = (
+    Component("tokenizer", "regions", "mmask_vl.region_tokens:RegionTokenizer", "features and boxes of regions"),
+    Component("corruption", "hide-regions", "mmask_vl.hide_regions:HideRegions", "features of hidden regions are zero"),
+    Component(
+        "corruption", "swap-pictures", "mmask_vl.swap:SwapPictures", "some captions get another picture of the group"
+    ),
+    Component("target", "region-features", "mmask_vl.region_targets:RegionFeatures", "features of hidden regions"),
+    Component("target", "region-classes", "mmask_vl.region_targets:RegionClasses", "classes a detector gave them"),
+    Component("head", "region", "mmask_vl.region_heads:RegionHead", "features (tied) or classes of hidden regions"),
+)
