@@ -35,9 +35,10 @@ class ObjectTasks(nn.Module):
     tasks: which of them. labels, attributes: numbers of classes. at: where classes are compared, ``hidden`` places (the
     paper) or ``all`` of them, seen or not (the released code); features are compared at hidden places only. share: the
     share of objects that is hidden. plan: the plan of regions. field: the batch's, ``<field>.label`` and
-    ``<field>.attribute`` (B, R) int64, -1 for none, with ``<field>.label_confidence`` and
+    ``<field>.attribute`` (B, R) int64, -1 for none, with ``<field>.label_confidence`` (or ``<field>.confidence``) and
     ``<field>.attribute_confidence`` (B, R), 1 without them; without labels, the likeliest class of ``<field>.class``
-    (B, R, classes) and its probability. background: a class of ``<field>.class`` that is no label, None for none.
+    (B, R, classes), with ``<field>.confidence`` or its probability. background: a class of ``<field>.class`` that is no
+    label, None for none.
     act, eps, std: None takes the network's. tokenizers, networks (wired).
 
     Losses: -log softmax times the confidence; smooth L1 (Huber's with 1), the mean over the features of an object. Every
@@ -118,13 +119,16 @@ class ObjectTasks(nn.Module):
         fields, name = scene.batch.fields, f"{self.field}.{task}"
         if name in fields:
             ids = scored.take(fields[name])
-            given = fields.get(f"{name}_confidence")
+            other = f"{self.field}.confidence" if task == "label" else ""
+            given = fields.get(f"{name}_confidence", fields.get(other))
             sure = torch.ones(len(ids), device=ids.device) if given is None else scored.take(given)
         elif task == "label" and f"{self.field}.class" in fields:
             shares = scored.take(fields[f"{self.field}.class"])
             if self.background is not None:
                 shares = shares.index_fill(1, torch.tensor([self.background], device=shares.device), 0.0)
-            sure, ids = shares.max(1)
+            likely, ids = shares.max(1)
+            given = fields.get(f"{self.field}.confidence")
+            sure = likely if given is None else scored.take(given)
         else:
             raise PlanError(f"the batch has no '{name}'", hint=f"leave '{task}' out of objectives.{self.name}.tasks")
         size = self.answers[task].out_features
