@@ -5,6 +5,9 @@ from __future__ import annotations
 from mmask.api import Component
 
 CLAIMS: tuple[Component, ...] = (
+    Component("decoder", "regions", "mmask_vl.region_decode:RegionDecoder", "arrays that describe regions"),
+    Component("command", "data.regions", "mmask_vl.commands:regions", "shards of pictures become shards of regions"),
+    Component("dataset", "emoji-regions", "mmask_vl.dataset:emoji_regions", "regions of emoji with names, in the wheel"),
     Component("tokenizer", "regions", "mmask_vl.region_tokens:RegionTokenizer", "features and boxes of regions"),
     Component("corruption", "hide-regions", "mmask_vl.hide_regions:HideRegions", "features of hidden regions are zero"),
     Component(

@@ -32,14 +32,6 @@ def golden(path: Path) -> Golden:
     return load_golden(path)
 
 
-def words_head(encoder: UniterEncoder) -> torch.nn.Module:
-    """The text plugin's head, by name, as the recipe gets it."""
-    from mmask.library import plugins
-    from mmask.recipe.schema import use
-
-    return plugins().build("head", use("mlm"), network=encoder)
-
-
 def model_of(file: Golden) -> SimpleNamespace:
     c = file.config
     regions = RegionTokenizer(dim=c["img_dim"], code=c["pos_dim"])
@@ -52,7 +44,7 @@ def model_of(file: Golden) -> SimpleNamespace:
     section = SimpleNamespace(network="encoder", view="paired", weight=1.0)
     parts = {
         "encoder": encoder,
-        "words": words_head(encoder),
+        "words": component("head", "mlm", network=encoder),  # the text plugin's, by name
         "features": RegionHead(network=encoder, target=SimpleNamespace(dim=c["img_dim"]), tied=True),
         "classes": RegionHead(network=encoder, target=SimpleNamespace(dim=c["img_label_dim"])),
         "matching": ImageTextMatching(

@@ -1,0 +1,84 @@
+"""``mmask data regions``: shards of pictures with captions -> shards of regions with captions."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mmask.api import DataError, UsageError, open_source
+
+if TYPE_CHECKING:
+    from mmask_vl.extract import Describe
+
+FAILED = "regions-failed.jsonl"
+
+
+@click.command()
+@click.argument("urls", nargs=-1, required=True, metavar="SHARDS...")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Where shards go.")
+@click.option("--detector", default=None, metavar="NAME", help="One of torchvision's: fasterrcnn_resnet50_fpn_v2.")
+@click.option("--weights", type=click.Path(path_type=Path, dir_okay=False, exists=True), default=None, metavar="FILE",
+              help="Its state dict (.pth, .safetensors). Nothing is downloaded.")
+@click.option("--grid", type=click.IntRange(1), default=4, show_default=True,
+              help="Without a detector: cells of a side.")
+@click.option("--show", type=click.FloatRange(0, 1), default=None,
+              help="Confidence above which a region stays  [default: 0.2; grid: 0.1]")
+@click.option("--least", type=click.IntRange(1), default=2, show_default=True, help="Regions a picture has at least.")
+@click.option("--most", type=click.IntRange(1), default=36, show_default=True, help="And at most (detector).")
+@click.option("--device", default="cpu", show_default=True, help="Where the detector runs.")
+@click.option("--keep-pictures", is_flag=True, help="Keep the pictures beside the regions.")
+def regions(
+    urls: Sequence[str], out: Path, detector: str | None, weights: Path | None, grid: int, show: float | None,
+    least: int, most: int, device: str, keep_pictures: bool,
+) -> None:
+    """Describe the regions of pictures and keep the captions beside them.
+
+    Every shard becomes one of the same name in OUT: its samples with their other parts (json, txt, cls) and a part npz
+    with the arrays features, boxes, classes and confidence. With --detector the regions are a detector's; without, the
+    cells of a grid, described by their colours and edges. The same command again goes on where it was stopped.
+
+    \b
+    mmask data pack photos.csv --out shards
+    mmask data regions 'shards/*.tar' --out regions --detector fasterrcnn_resnet50_fpn_v2 --weights frcnn.pth
+    mmask train --recipe uniter-base --data 'regions/train-*.tar'
+    """
+    from mmask_vl.extract import extract
+
+    describe, what = _describer(detector, weights, grid, show, least, most, device)
+    count = len(open_source(urls[0] if len(urls) == 1 else f"{{{','.join(urls)}}}"))
+    with click.progressbar(length=count, label="pictures", file=sys.stderr) as bar:
+        done = extract(urls, out, describe, keep_pictures=keep_pictures, told=bar.update)
+    if done.failed:
+        lines = [json.dumps({"sample": sample, "reason": reason}) for sample, reason in done.failed]
+        (out / FAILED).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    if not done.samples and not done.skipped:
+        raise DataError(f"none of {len(done.failed):,} samples has a picture that can be read",
+                        hint=done.failed[0][1] if done.failed else "")
+    click.echo(f"{done.samples:,} pictures, {done.regions:,} regions ({what}), {done.shards} shards in {out}")
+    if done.skipped:
+        click.echo(f"  {done.skipped} shards were there already and stay as they are")
+    if done.failed:
+        click.echo(f"  {len(done.failed):,} samples were left out, see {out / FAILED}; the first: {done.failed[0][1]}")
+
+
+def _describer(
+    detector: str | None, weights: Path | None, grid: int, show: float | None, least: int, most: int, device: str
+) -> tuple[Describe, str]:
+    """What describes a picture, and the sizes a recipe has to know."""
+    if (detector is None) != (weights is None):
+        raise UsageError("give --detector and --weights together",
+                         hint="a detector needs a local file of its weights; without either, a grid is used")
+    if detector is None or weights is None:
+        from mmask_vl.describe import GridDescriber
+
+        made = GridDescriber(side=grid, least=least, **({} if show is None else {"show": show}))
+        return made, f"a grid of {grid} x {grid}, {made.dim} features, {made.classes} classes"
+    from mmask_vl.detect import Detector
+
+    found = Detector(detector, weights, most=most, least=least, device=device, **({} if show is None else {"show": show}))
+    return found, detector

@@ -1,0 +1,175 @@
+"""WordsAndRegions: what was hidden of a pair, what the model makes of it, and which word goes to which region."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from mmask.api import Batch, MaskedModel, RecipeError
+from mmask_vl.matching import ImageTextMatching
+
+_PAPER, _INK, _HIDDEN, _LINE = (250, 250, 248), (40, 40, 40), (70, 70, 75), (150, 150, 150)
+_WARM = np.array([214, 60, 40], np.float32)
+_LEFT, _FOOT, _GAP = 10, 34, 8
+
+
+@dataclass(frozen=True)
+class Row:
+    """One pair as it is drawn. boxes: (R, 4). hidden: (R,) bool. back: (S, S, 3) uint8. caption: its words, hidden ones
+    in brackets. words: those that are drawn. shares: (words, R), rows of the plan of transport, the largest 1."""
+
+    boxes: np.ndarray
+    hidden: np.ndarray
+    back: np.ndarray
+    caption: str
+    words: tuple[str, ...]
+    shares: np.ndarray
+
+
+class WordsAndRegions:
+    """A line for each pair: the picture with its regions, hidden ones dark; then, after a prediction, the same picture
+    once for each word, its regions as warm as the plan of transport sends the word there. Below: the caption, hidden
+    words in brackets with the model's guess behind an arrow.
+
+    The picture is the batch's field ``image`` where the recipe decodes one. Without it regions show their first
+    3 · mosaic² features as colours, which is right for regions of `mmask_vl.describe`; mosaic 0 draws outlines alone.
+    samples: pairs. words: drawn for each. tile: side of a picture in pixels. mlm, hides, matching: the objectives whose
+    guesses are shown, whose plan hides regions, and which aligns.
+    """
+
+    def __init__(
+        self, *, samples: int = 4, words: int = 6, tile: int = 128, mosaic: int = 4, mlm: str = "mlm",
+        hides: str = "mrfr", matching: str = "itm",
+    ) -> None:
+        self.samples, self.words, self.tile, self.mosaic = samples, words, tile, mosaic
+        self.mlm, self.hides, self.matching = mlm, hides, matching
+
+    @torch.no_grad()
+    def __call__(
+        self, model: MaskedModel, batch: Batch, *, plans: Any = None, predict: bool = True
+    ) -> np.ndarray:
+        """(H, W, 3) uint8. Without ``predict`` only the plans are drawn and no network is run."""
+        missing = [name for name in (self.mlm, self.hides, self.matching) if name not in model.objectives]
+        if missing:
+            raise RecipeError(f"preview 'words-and-regions' draws objective '{missing[0]}', which the recipe has not")
+        full = model.draw(batch) if plans is None else model.given(batch, plans)
+        count = min(self.samples, len(batch))
+        was = model.training
+        model.eval()
+        try:
+            return self._page(self._rows(model, model.scene(batch.rows(0, count), full.rows(0, count)), predict), predict)
+        finally:
+            model.train(was)
+
+    def _rows(self, model: MaskedModel, scene: Any, predict: bool) -> list[Row]:
+        mlm: Any = model.objectives[self.mlm]
+        hides: Any = model.objectives[self.hides]
+        text, regions = str(mlm.stream), str(hides.stream)
+        tokenizer: Any = model.tokenizers[regions]
+        tokens = scene.view("clean").tokens[regions]
+        features, boxes = (part.float().cpu().numpy() for part in tokenizer.split(tokens.values))
+        hidden = scene.plan(str(hides.plan), regions).hidden.numpy()
+        counts = tokens.layout.lengths().tolist()
+        guesses = mlm.predict(scene) if predict else None
+        shares = self._shares(model, scene, mlm.network) if predict else None
+        made = []
+        for row, count in enumerate(counts):
+            caption, words = self._caption(model.tokenizers[text], scene, mlm, row, guesses)
+            drawn = words[: self.words]
+            warm = np.zeros((0, count))
+            if shares is not None:
+                warm = shares[row, :count, [place for place, _ in drawn]].cpu().numpy().reshape(len(drawn), count)
+                warm = warm / np.maximum(warm.max(1, keepdims=True, initial=0.0), 1e-12)
+            back = self._back(scene.batch, row, features[row, :count], boxes[row, :count])
+            made.append(Row(boxes[row, :count, :4], hidden[row, :count], back, caption,
+                            tuple(word for _, word in drawn) if predict else (), warm))
+        return made
+
+    def _shares(self, model: MaskedModel, scene: Any, network: str) -> Tensor:
+        """(B, R, L): the plan of transport of clean pairs."""
+        matching = model.objectives[self.matching]
+        if not isinstance(matching, ImageTextMatching):
+            raise RecipeError(f"preview 'words-and-regions': objective '{self.matching}' aligns no words with regions")
+        return matching.distances(scene.encode(network, "clean"))[1]
+
+    def _caption(
+        self, tokenizer: Any, scene: Any, mlm: Any, row: int, guesses: Any
+    ) -> tuple[str, list[tuple[int, str]]]:
+        """The caption, and (place, piece) of its words."""
+        tokens = scene.view("clean").tokens[str(mlm.stream)]
+        layout, vocabulary = tokens.layout, tokenizer.vocabulary
+        plan, free = scene.plan(str(mlm.plan), str(mlm.stream)), layout.maskable()[row]
+        said: dict[int, int] = {}
+        if guesses is not None:
+            best = guesses.value.argmax(-1).tolist()
+            said = dict(zip(guesses.scored.index.tolist(), best, strict=True))
+        line, words = [], []
+        for place in free.nonzero().flatten().tolist():
+            word = vocabulary.token(int(tokens.ids[row, place]))
+            guess = said.get(row * layout.length + place)
+            arrow = "" if guess is None else f" -> {vocabulary.token(guess)}"
+            line.append(f"[{word}{arrow}]" if bool(plan.hidden[row, place]) else word)
+            words.append((place, word))
+        return " ".join(line), words
+
+    def _back(self, batch: Batch, row: int, features: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+        """(tile, tile, 3) uint8: the picture, or what the features say of it."""
+        if "image" in batch.fields:
+            values = batch["image"][row].cpu().permute(1, 2, 0).numpy()
+            whole = values if values.dtype == np.uint8 else np.clip(values * 255, 0, 255).astype(np.uint8)
+            return np.asarray(Image.fromarray(whole).resize((self.tile, self.tile), Image.Resampling.BICUBIC))
+        page = Image.new("RGB", (self.tile, self.tile), (255, 255, 255))
+        side = self.mosaic
+        if side and features.shape[1] >= 3 * side * side:
+            for value, box in zip(features, boxes, strict=True):
+                left, top, right, bottom = _pixels(box, self.tile)
+                colours = value[: 3 * side * side].reshape(side, side, 3)
+                cell = Image.fromarray(np.clip((colours + 1) * 127.5, 0, 255).astype(np.uint8))
+                page.paste(cell.resize((max(1, right - left), max(1, bottom - top)), Image.Resampling.NEAREST), (left, top))
+        return np.asarray(page)
+
+    def _page(self, rows: list[Row], predict: bool) -> np.ndarray:
+        across = 1 + (self.words if predict else 0)
+        width = _LEFT + across * (self.tile + _GAP)
+        width = max(width, _LEFT + max((7 * len(row.caption) for row in rows), default=0))
+        block = self.tile + _FOOT
+        page = Image.new("RGB", (width, _GAP + block * len(rows)), _PAPER)
+        draw = ImageDraw.Draw(page)
+        for number, row in enumerate(rows):
+            top = _GAP + number * block
+            page.paste(self._hidden(row), (_LEFT, top))
+            for column, word in enumerate(row.words, start=1):
+                left = _LEFT + column * (self.tile + _GAP)
+                page.paste(self._warm(row, row.shares[column - 1]), (left, top))
+                draw.text((left, top + self.tile + 2), word, fill=_INK)
+            draw.text((_LEFT, top + self.tile + (16 if row.words else 4)), row.caption, fill=_INK)
+        return np.asarray(page)
+
+    def _hidden(self, row: Row) -> Image.Image:
+        """The picture, hidden regions dark."""
+        tile = Image.fromarray(row.back.copy())
+        draw = ImageDraw.Draw(tile)
+        for box, hidden in zip(row.boxes, row.hidden, strict=True):
+            draw.rectangle(_pixels(box, self.tile), fill=_HIDDEN if hidden else None, outline=_LINE)
+        return tile
+
+    def _warm(self, row: Row, shares: np.ndarray) -> Image.Image:
+        """The picture, paler, its regions as warm as their shares; of overlapping ones the warmest counts."""
+        heat = np.zeros((self.tile, self.tile, 1), np.float32)
+        for box, share in zip(row.boxes, shares, strict=True):
+            left, top, right, bottom = _pixels(box, self.tile)
+            part = heat[top : bottom + 1, left : right + 1]
+            np.maximum(part, share, out=part)
+        pale = 0.5 * row.back.astype(np.float32) + 127.5
+        return Image.fromarray(((1 - 0.8 * heat) * pale + 0.8 * heat * _WARM).astype(np.uint8))
+
+
+def _pixels(box: np.ndarray, tile: int) -> tuple[int, int, int, int]:
+    """Corners in shares -> whole pixels, left, top, right, bottom."""
+    left, top, right, bottom = (int(round(float(one) * (tile - 1))) for one in box[:4])
+    return left, top, max(left, right), max(top, bottom)
