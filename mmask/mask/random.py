@@ -30,8 +30,7 @@ class RandomMasker:
         even, the arithmetic of SparK's: 49 places at 0.6 keep 20; where n * ratio falls between two numbers it is
         also BERT's. ``random`` hides floor(n * ratio + u) with u uniform in [0, 1), right in the mean even where
         the share is below one (RoBERTa in fairseq). ``ceil`` truncates what is *hidden*, int(n * ratio): 196
-        places at 0.9 keep 20 (VideoMAE). ``each`` flips a coin for every place (UNITER, LXMERT), so the number is
-        binomial; one place stays visible whatever they say.
+        places at 0.9 keep 20 (VideoMAE).
     count_special: take the share of all valid places instead, special ones included, as BERT's and ELECTRA's
         data builders do. cap: the highest number hidden in a sample (BERT's 20 at length 128).
     count: an explicit number of hidden places per sample instead of a ratio, capped by what a short
@@ -42,11 +41,11 @@ class RandomMasker:
     """
 
     def __init__(
-        self, *, ratio: Ratio = 0.75, rounding: Literal["floor", "round", "random", "ceil", "each"] = "floor",
+        self, *, ratio: Ratio = 0.75, rounding: Literal["floor", "round", "random", "ceil"] = "floor",
         count: int | None = None, at_least: int = 0, count_special: bool = False, cap: int | None = None,
     ) -> None:
         check_ratio(ratio)
-        one_of("rounding", rounding, (*ROUNDINGS, "ceil", "each"))
+        one_of("rounding", rounding, (*ROUNDINGS, "ceil"))
         if at_least < 0 or (count is not None and count < 0) or (cap is not None and cap < 0):
             raise RecipeError(f"mask.count ({count}), mask.at_least ({at_least}) and mask.cap ({cap}) are 0 or more")
         self.ratio, self.rounding, self.count, self.at_least = ratio, rounding, count, at_least
@@ -58,10 +57,7 @@ class RandomMasker:
         if self.count is not None:
             hide = np.full_like(free, self.count)
         else:
-            present = layout.lengths().cpu().numpy()
-            hide = self._share(present if self.count_special else free, keys)
-            if self.rounding == "each":
-                hide = np.minimum(hide, np.maximum(present - 1, 0))
+            hide = self._share(layout.lengths().cpu().numpy() if self.count_special else free, keys)
         hide = hide if self.cap is None else np.minimum(hide, self.cap)
         return np.minimum(np.maximum(hide, self.at_least), free)
 
@@ -70,9 +66,6 @@ class RandomMasker:
         ratio = ratio_at(self.ratio, keys.step)
         if self.rounding == "random":
             return whole(of * ratio, "random", keys)
-        if self.rounding == "each":  # so many of so many places, at random, are as many coins
-            most = int(of.max(initial=0))
-            return ((keys.uniform("each", most) < ratio) & (np.arange(most) < of[:, None])).sum(1).astype(np.int64)
         if self.rounding == "ceil":
             return np.trunc(of * ratio).astype(np.int64)
         kept = of * (1.0 - ratio)

@@ -46,7 +46,8 @@ class Decoder(Protocol):
 class Tokenizer(Protocol):
     """Cuts a batch into tokens. A module when it learns (a convolutional front end).
 
-    May also offer ``example(count) -> {field: tensor}``: random fields, on which exports are compared.
+    May also offer ``example(count) -> {field: tensor}``: random fields, on which exports are compared; and, when it
+    draws by chance (exchanged texts), ``plain() -> Tokenizer``, itself without that: what embeddings are made with.
     """
 
     def layout(self, batch: Batch) -> Layout:

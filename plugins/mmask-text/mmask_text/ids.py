@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -25,7 +26,8 @@ class IdTokenizer:
     by a draw from (seed, sample, visit), see `mmask_text.pair`; the recipe sets ``data.group = 2``. ``other`` gives a
     ``share`` of samples the whole text of another one of their ``group`` consecutive ones, before anything is hidden
     (LXMERT's matching); the recipe sets ``data.group`` to the same. apart: the field (B,) in which two samples must
-    differ to exchange texts, so that a caption of the same picture is no wrong one; None takes any.
+    differ to exchange texts, so that a caption of the same picture is no wrong one; None, or a batch without it, takes
+    any. Embeddings and exports are made of texts as they are (`plain`).
     """
 
     def __init__(
@@ -87,6 +89,12 @@ class IdTokenizer:
             )
         return batch[f"{self.field}.follows"]
 
+    def plain(self) -> IdTokenizer:
+        """The same without exchanging anything."""
+        made = copy(self)
+        made.pairs = "given"
+        return made
+
     def _paired(self, batch: Batch) -> Batch:
         """The batch as it is, with second segments exchanged, or with texts of others."""
         if self.pairs == "given" or batch[self.field].is_meta:
@@ -101,10 +109,8 @@ class IdTokenizer:
         return name == self.field or name.startswith(f"{self.field}.")
 
     def _sources(self, batch: Batch) -> Tensor:
-        """(B,) int64: the sample whose text each one has. Raises PlanError without the field ``apart``."""
-        if self.apart is not None and self.apart not in batch.fields:
-            raise PlanError(f"the batch has no field '{self.apart}', in which exchanged texts must differ")
-        kinds = torch.arange(len(batch)) if self.apart is None else batch[self.apart]
+        """(B,) int64: the sample whose text each one has."""
+        kinds = batch.fields.get(self.apart or "", torch.arange(len(batch)))
         return partners(batch.keys(self.seed), kinds, group=self.group, share=self.share, purpose="text.other")
 
     def _exchanged(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:

@@ -20,42 +20,44 @@ from mmask.api import (
 
 _PAPER = "Tan and Bansal 2019, LXMERT: Learning Cross-Modality Encoder Representations, arXiv 1908.07490"
 _GROUP = 2  # neighbours exchange texts and features of objects
-_ARRAYS = {  # field ending -> array, as the released features have them
-    "label": "objects_id", "label_confidence": "objects_conf", "attribute": "attrs_id",
-    "attribute_confidence": "attrs_conf",
+_ARRAYS: dict[str, Any] = {  # named as in the released features
+    "classes": "", "confidence": "objects_conf",
+    "more": {
+        "label": "objects_id", "label_confidence": "objects_conf", "attribute": "attrs_id",
+        "attribute_confidence": "attrs_conf",
+    },
 }
+_SAMPLES: dict[str, Any] = {"classes": "classes", "confidence": "confidence", "more": {}}
 
 
 def lxmert(
     name: str, summary: str, *, width: int, heads: int, language: int, objects: int, cross: int, dim: int = 2048,
-    regions: int = 36, words: int = 20, size: int | None = 30522, tasks: tuple[str, ...] = ("label", "attribute", "feature"),
-    labels: int = 1600, attributes: int = 400, demo: dict[str, Any] | None = None,
+    regions: int = 36, words: int = 20, vocabulary: str = "english-8k", size: int | None = None,
+    tasks: tuple[str, ...] = ("label", "attribute", "feature"), labels: int = 1600, attributes: int = 400,
+    arrays: dict[str, Any] | None = None, demo: dict[str, Any] | None = None,
 ) -> Recipe:
     """36 objects and 20 pieces of text; both hidden at once, each place by its own coin, also of pairs that do not
     match."""
     return Recipe(
         name=name, summary=summary, paper=_PAPER,
         data=DataSection(
-            dataset="captioned-scenes",
+            dataset="emoji-regions",
             decode={
-                "regions": use(
-                    "regions", most=regions, classes="", confidence="objects_conf", more=_ARRAYS,
-                ),
-                "text": use("text", field="caption", max_length=words),
+                "regions": use("regions", most=regions, **(arrays or _ARRAYS)),
+                "text": use("text", vocabulary=vocabulary, field="caption", max_length=words),
             },
             batch_size=256, group=_GROUP,
         ),
         tokenize={
-            "text": use("ids", size=size, pairs="other", group=_GROUP, share=0.5, apart="regions.picture"),
+            "text": use("ids", vocabulary=vocabulary, size=size, pairs="other", group=_GROUP, share=0.5, apart="regions.picture"),
             "regions": use("regions", dim=dim, code=4),
         },
         mask={
             "words": use(
-                "random", ratio=0.15, rounding="each", on=["text"], action={"mask": 0.8, "random": 0.1, "keep": 0.1}
+                "independent", ratio=0.15, on=["text"], action={"mask": 0.8, "random": 0.1, "keep": 0.1}
             ),
             "regions": use(
-                "random", ratio=0.15, rounding="each", on=["regions"],
-                action={"zero": 0.8, "random": 0.1, "keep": 0.1},
+                "independent", ratio=0.15, on=["regions"], action={"zero": 0.8, "random": 0.1, "keep": 0.1},
             ),
         },
         views={
@@ -97,7 +99,6 @@ _ANSWERS: dict[str, Any] = {
     "objectives.answers.loss.use": "cross-entropy",
 }
 _DEMO: dict[str, Any] = {
-    "tokenize.text.size": None,
     "data.batch_size": 64,
     "optim.lr": 1e-3,
     "schedule.steps": 400,
@@ -111,7 +112,7 @@ def lxmert_tiny() -> Recipe:
     """Not in the paper: 2, 1 and 2 layers of width 128."""
     return lxmert(
         "lxmert-tiny", "words and objects, two streams of width 128", width=128, heads=4, language=2, objects=1, cross=2,
-        demo=_DEMO,
+        dim=56, tasks=("label", "feature"), labels=12, arrays=_SAMPLES, demo=_DEMO,
     )
 
 
@@ -121,6 +122,9 @@ def lxmert_base() -> Recipe:
         "lxmert-base", "words and objects, 9, 5 and 5 layers of width 768", width=768, heads=12, language=9, objects=5,
         cross=5,
         demo=_DEMO | {
+            "tokenize.regions.dim": 56, "data.decode.regions.classes": "classes", "data.decode.regions.more": {},
+            "data.decode.regions.confidence": "confidence", "objectives.objects.options.labels": 12,
+            "objectives.objects.options.tasks": ["label", "feature"],
             "data.batch_size": 16, "optim.lr": 1e-4, "schedule.steps": 30, "schedule.warmup_steps": 5,
             "train.save_every": 15,
         },
