@@ -17,7 +17,8 @@ CLAIMS: tuple[Component, ...] = (
     Component("target", "answers", "mmask_vl.lxmert.answers:Answers", "the class of the answer, where there is one"),
     Component("head", "answer", "mmask_vl.lxmert.answers:AnswerHead", "an answer, from the pooled state"),
     Component("weights", "lxmert", "mmask_vl.lxmert.weights:LxmertWeights", "checkpoints of LXMERT"),
-    Component("weights", "hf-lxmert", "mmask_vl.lxmert.weights:LxmertWeights", "the same by transformers"),
+    Component("weights", "hf", "mmask_vl.lxmert.weights:LxmertWeights", "LXMERT by transformers' names"),
+    Component("exporter", "hf", "mmask_vl.lxmert.export:HfLxmertExporter", "transformers' LXMERT"),
     *(
         Component("recipe", name, f"mmask_vl.recipes.lxmert:{name.replace('-', '_')}", summary)
         for name, summary in (

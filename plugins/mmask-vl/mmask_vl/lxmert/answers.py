@@ -37,7 +37,11 @@ class AnswerHead(nn.Module):
         """value: (S, dim) logits. Raises PlanError when the network pools nothing, or places are scored."""
         if encoded.pooled is None or scored.unit != "pooled":
             raise PlanError("head 'answer' answers once a sample, from a pooled state", hint="set scored=pooled")
-        return Prediction(self.down(self.norm(F.gelu(self.up(scored.take(encoded.pooled[:, None]))))), scored)
+        return Prediction(self.answer(scored.take(encoded.pooled[:, None])), scored)
+
+    def answer(self, pooled: Tensor) -> Tensor:
+        """(S, width) -> (S, dim) logits."""
+        return self.down(self.norm(F.gelu(self.up(pooled))))
 
 
 class Answers:
