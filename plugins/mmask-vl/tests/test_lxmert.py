@@ -5,10 +5,11 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 import torch
 
 from mmask.api import Action, Batch, Keys, Layout, MaskPlan, Tokens, View
-from mmask.testing import check_course, check_denominators, component
+from mmask.testing import check_course, check_denominators, component, export_run, import_run, mmask
 from mmask_vl.lxmert.answers import Answers
 from mmask_vl.lxmert.replace import ReplaceRegions
 
@@ -75,3 +76,15 @@ def test_the_stream_of_objects_does_not_know_their_order(build):
     one, other = run(values), run(values[:, order])
     torch.testing.assert_close(one.pooled, other.pooled)
     torch.testing.assert_close(one.stream("regions").state[:, order], other.stream("regions").state)
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_exports_to_transformers_and_comes_back_unchanged(tmp_path, whole):
+    pytest.importorskip("transformers")
+    run, out = tmp_path / "run", tmp_path / "hf"
+    words = ["train", "--recipe", "lxmert-tiny", "--steps", 1, "--batch-size", 4, "--workers", 0, "--device", "cpu"]
+    assert mmask(*map(str, words), "schedule.warmup_steps=0", "train.trackers=[]", "--out", run) == 0
+    made = export_run(run, "hf", out, whole=whole)
+    assert {one.name for one in made.differences} >= ({"words", "matching"} if whole else {"language", "regions"})
+    told = "\n".join(import_run(out, "hf", tmp_path / "back", recipe="lxmert-tiny"))
+    assert ("as initialised" not in told) == whole

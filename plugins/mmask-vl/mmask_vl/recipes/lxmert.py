@@ -49,7 +49,9 @@ def lxmert(
             batch_size=256, group=_GROUP,
         ),
         tokenize={
-            "text": use("ids", vocabulary=vocabulary, size=size, pairs="other", group=_GROUP, share=0.5, apart="regions.picture"),
+            "text": use(
+                "ids", vocabulary=vocabulary, size=size, pairs="other", group=_GROUP, share=0.5, apart="regions.picture",
+            ),
             "regions": use("regions", dim=dim, code=4),
         },
         mask={
@@ -111,8 +113,8 @@ _DEMO: dict[str, Any] = {
 def lxmert_tiny() -> Recipe:
     """Not in the paper: 2, 1 and 2 layers of width 128."""
     return lxmert(
-        "lxmert-tiny", "words and objects, two streams of width 128", width=128, heads=4, language=2, objects=1, cross=2,
-        dim=56, tasks=("label", "feature"), labels=12, arrays=_SAMPLES, demo=_DEMO,
+        "lxmert-tiny", "words and objects, two streams of width 128", width=128, heads=4, language=2, objects=1,
+        cross=2, dim=56, tasks=("label", "feature"), labels=12, arrays=_SAMPLES, demo=_DEMO,
     )
 
 
