@@ -72,6 +72,7 @@ class PlainExporter:
         encoded = model.scene(batch, {}).encode(model.exports, "clean")
         states = encoded.pyramid if encoded.state is None else (encoded.state,)
         out = {f"states.{i}": state for i, state in enumerate(states)}
+        out |= {f"states.{name}": part.state for name, part in encoded.streams.items() if part.state is not None}
         if self.whole:
             out |= {f"loss.{n}": term.mean().reshape(1) for n, term in model(batch).terms.items()}
         return out

@@ -171,8 +171,8 @@ class MaskedModel(nn.Module):
         return BatchPlans(batch, layouts, {**plans, **late}, step)
 
     def given(self, batch: Batch, plans: Any, step: int = 0) -> BatchPlans:
-        """The caller's plans in full form; plans that were not given are not drawn. No plan at all (``{}``) asks for the
-        batch as it is: tokenizers draw nothing either."""
+        """The caller's plans in full form; plans that were not given are not drawn. No plan at all (``{}``) asks for
+        the batch as it is: tokenizers draw nothing either."""
         if isinstance(plans, BatchPlans):
             return plans
         if isinstance(plans, MaskPlan):

@@ -19,8 +19,8 @@ class MaskedObjective(nn.Module):
 
     name: the loss term's name. scored: ``hidden`` places of the view's plan, all ``valid`` places,
     ``cells`` the plan hides, or one ``pooled`` value a sample. weight: factor of the term. taps: internal
-    states of the network that the head reads. Of a target that offers ``known``, only the samples for which it knows the
-    truth are scored, and counted.
+    states of the network that the head reads. Of a target that offers ``known``, only the samples whose truth
+    it knows are scored, and counted.
     """
 
     coupling = "none"

@@ -27,7 +27,8 @@ class Task:
 class Program:
     """A course of tasks. The same at every rank and in every micro-batch of a step.
 
-    draw: ``all`` tasks that have started and whose ``every`` divides the step, or ``one`` of them by ratio (UNITER's 2:2:1:1).
+    draw: ``all`` tasks that have started and whose ``every`` divides
+    the step, or ``one`` of them by ratio (UNITER's 2:2:1:1).
     tasks: task name -> task; none means every objective at every step.
     """
 

@@ -16,8 +16,8 @@ class Follows:
     there are several. tokenizers (wired): ``ids`` for that stream.
 
     With ``tokenize.text.pairs = next`` (Devlin et al. 2019) second segments are exchanged between neighbours in the
-    batch; with the decoder's ``pair = order`` (Lan et al. 2020) the halves of a text are. With ``pairs = other`` (Tan and
-    Bansal 2019) it is 1 where a sample has its own text and 0 where it has another's.
+    batch; with the decoder's ``pair = order`` (Lan et al. 2020) the halves of a text are. With ``pairs = other`` (Tan
+    and Bansal 2019) it is 1 where a sample has its own text and 0 where it has another's.
     """
 
     dim = 2

@@ -132,8 +132,8 @@ class LxmertEncoder(nn.Module):
     def forward(self, view: View, *, taps: Sequence[str] = ()) -> Encoded:
         """Streams ``text`` and ``regions``, and ``pooled`` (B, width).
 
-        taps: ``cross.i.words``, the shares (B, H, X, O) with which words look at objects in cross layer i, negative from
-        the end; ``cross.i.objects`` (B, H, O, X), the other way.
+        taps: ``cross.i.words``, the shares (B, H, X, O) with which words look at objects in cross layer i, negative
+        from the end; ``cross.i.objects`` (B, H, O, X), the other way.
         """
         words, looks, found = self.meet(*self.apart(view), taps=taps)
         text, regions = view.tokens[self.text].layout, view.tokens[self.regions].layout

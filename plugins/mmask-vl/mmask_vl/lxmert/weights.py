@@ -23,7 +23,8 @@ _SKIPPED = ("position_ids", "token_type_ids")
 class LxmertWeights:
     """Reads ``.pt``, ``.pth`` and ``.bin`` state dicts, with or without ``module.`` before the names, ``.safetensors``,
     and folders of transformers. Parts are the encoder, and the heads of the objectives ``words``, ``matching``,
-    ``objects`` and ``answers`` where the model has them. Tables of more words than the file has keep their further rows.
+    ``objects`` and ``answers`` where the model has them. Tables of more words than the file has keep their
+    further rows.
     """
 
     def read(self, path: Path) -> Mapping[str, Tensor]:

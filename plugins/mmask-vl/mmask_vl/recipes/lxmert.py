@@ -50,7 +50,8 @@ def lxmert(
         ),
         tokenize={
             "text": use(
-                "ids", vocabulary=vocabulary, size=size, pairs="other", group=_GROUP, share=0.5, apart="regions.picture",
+                "ids", vocabulary=vocabulary, size=size, pairs="other", group=_GROUP, share=0.5,
+                apart="regions.picture",
             ),
             "regions": use("regions", dim=dim, code=4),
         },
