@@ -42,8 +42,8 @@ class ObjectTasks(nn.Module):
     act, eps, std: None takes the network's. tokenizers, networks (wired).
 
     Losses: -log softmax times the confidence; smooth L1 (Huber's with 1), the mean over the features of an object.
-    Every one is the mean over all objects, divided by ``share``: so about the mean over hidden ones, but with a denominator
-    that does not depend on the draw.
+    Every one is the mean over all objects, divided by ``share``: so about the mean over hidden ones, but with a
+    denominator that does not depend on the draw.
     """
 
     coupling = "none"
