@@ -69,9 +69,11 @@ class ObjectTasks(nn.Module):
         self.act = ACTIVATIONS[parts.act if act is None else act]
         self.dense, self.norm = nn.Linear(width, width), nn.LayerNorm(width, eps=parts.eps if eps is None else eps)
         sizes = {"label": labels, "attribute": attributes, FEATURE: self.tokenizer.dim}
-        self.answers = nn.ModuleDict({task: nn.Linear(width, sizes[task]) for task in self.tasks})
+        self.sizes = {task: sizes[task] for task in self.tasks}
+        layers = {task: nn.Linear(width, size) for task, size in self.sizes.items()}
+        self.answers = nn.ModuleDict(layers)
         std = parts.std if std is None else std
-        for layer in (self.dense, *self.answers.values()):
+        for layer in (self.dense, *layers.values()):
             nn.init.trunc_normal_(layer.weight, std=std, a=-2 * std, b=2 * std)
             nn.init.zeros_(layer.bias)
 
@@ -131,7 +133,7 @@ class ObjectTasks(nn.Module):
             sure = likely if given is None else scored.take(given)
         else:
             raise PlanError(f"the batch has no '{name}'", hint=f"leave '{task}' out of objectives.{self.name}.tasks")
-        size = self.answers[task].out_features
+        size = self.sizes[task]
         if ids.device.type == "cpu" and len(ids) and int(ids.max()) >= size:
             raise PlanError(f"'{name}' has class {int(ids.max())} of {size}",
                             hint=f"set objectives.{self.name}.options.{task}s")
