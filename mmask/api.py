@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mmask.keyed import Keys, fold, seeded_scope, single  # noqa: F401
     from mmask.layers.attention import Rule, attend  # noqa: F401
     from mmask.layers.block import key_bias, run_block  # noqa: F401
+    from mmask.layers.cross import CrossLayer, CrossStack  # noqa: F401
     from mmask.layers.distance import alibi_slopes, rotary_tables  # noqa: F401
     from mmask.layers.embed import Embeddings  # noqa: F401
     from mmask.layers.gather import fill, fill_index, flat_index, take_places  # noqa: F401
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from mmask.layers.ranks import across_ranks  # noqa: F401
     from mmask.layers.segments import Segments  # noqa: F401
     from mmask.layers.transformer import ACTIVATIONS, LayerParts, StackParts, Transformer  # noqa: F401
+    from mmask.mask.partners import partners  # noqa: F401
     from mmask.protocols import *  # noqa: F403
     from mmask.recipe.schema import *  # noqa: F403
     from mmask.tokenize.grid import grid_shape, patchify, unpatchify  # noqa: F401
@@ -64,12 +66,14 @@ _TABLE = {
         "Recipe", "ScheduleSection", "Source", "Spec", "TaskSection", "TrainSection", "ViewSection", "use",
     ),
     "mmask.data.source": ("open_source",),
+    "mmask.mask.partners": ("partners",),
     "mmask.tokenize.grid": ("grid_shape", "patchify", "unpatchify"),
     "mmask.layers.positions": ("resize_positions", "sincos", "sinusoid"),
     "mmask.layers.embed": ("Embeddings",),
     "mmask.layers.gather": ("fill", "fill_index", "flat_index", "take_places"),
     "mmask.layers.places": ("rows_at", "states_at"),
     "mmask.layers.block": ("key_bias", "run_block"),
+    "mmask.layers.cross": ("CrossLayer", "CrossStack"),
     "mmask.layers.linear": ("linear", "product"),
     "mmask.export.copying": ("copy_halves", "copy_parts"),
     "mmask.export.reading": ("read_safetensors", "read_tensors"),

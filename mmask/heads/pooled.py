@@ -31,10 +31,12 @@ class PooledHead(nn.Module):
         nn.init.zeros_(self.proj.bias)
 
     def forward(self, encoded: Encoded, scored: Scored) -> Prediction:
-        """value: (B, dim) logits. Raises PlanError when the network pools nothing, or places are scored."""
+        """value: (S, dim) logits of the scored samples.
+
+        Raises PlanError when the network pools nothing, or places are scored."""
         if encoded.pooled is None or scored.unit != "pooled":
             what = "the network pools nothing" if encoded.pooled is None else f"a {scored.unit} is scored"
             raise PlanError(
                 f"a pooled head answers once a sample; {what}", hint="set scored=pooled, and the network's pooler"
             )
-        return Prediction(self.proj(encoded.pooled), scored)
+        return Prediction(self.proj(scored.take(encoded.pooled[:, None])), scored)

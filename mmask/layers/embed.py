@@ -15,18 +15,21 @@ from mmask.errors import PlanError, RecipeError, did_you_mean
 class Embeddings(nn.Module):
     """``words`` (size, width), ``positions`` (places + place_offset, width), ``types`` (types, width), ``norm``.
 
-    places, types: 0 leaves a table out. The row of ``pad_id`` takes no gradient from look-ups.
+    places, types: 0 leaves a table out. The row of ``pad_id`` takes no gradient from look-ups. first_still: nor do the
+    first position and the first type, which stay as they were drawn (LXMERT).
     """
 
     def __init__(
         self, *, size: int, width: int, pad_id: int | None, places: int = 0, place_offset: int = 0, types: int = 0,
         norm: bool = True, eps: float = 1e-12, norm_bias: bool = True, std: float = 0.02, dropout: float = 0.1,
+        first_still: bool = False,
     ) -> None:
         super().__init__()
+        still = 0 if first_still else None
         self.width, self.place_offset, self.std, self.dropout = width, place_offset, std, dropout
         self.words = nn.Embedding(size, width, padding_idx=pad_id)
-        self.positions = nn.Embedding(places + place_offset, width) if places else None
-        self.types = nn.Embedding(types, width) if types else None
+        self.positions = nn.Embedding(places + place_offset, width, padding_idx=still) if places else None
+        self.types = nn.Embedding(types, width, padding_idx=still) if types else None
         self.norm = nn.LayerNorm(width, eps=eps, bias=norm_bias) if norm else None
         self.reset_parameters()
 
@@ -54,12 +57,16 @@ class Embeddings(nn.Module):
         """(T,) ids, positions and types (None: all 0) -> (T, width). Raises PlanError beyond the last position."""
         x = self.words(ids)
         if self.types is not None:
-            x = x + (self.types.weight[0] if types is None else self.types(types))
+            x = x + (self._first_type() if types is None else self.types(types))
         if self.positions is not None:
             x = x + self.positions(self._rows(positions))
         if self.norm is not None:
             x = self.norm(x)
         return F.dropout(x, self.dropout, self.training) if self.dropout else x
+
+    def _first_type(self) -> Tensor:
+        assert self.types is not None
+        return self.types.weight[0] if self.types.padding_idx is None else self.types.weight[0].detach()
 
     def _rows(self, positions: Tensor) -> Tensor:
         assert self.positions is not None

@@ -46,7 +46,8 @@ class Decoder(Protocol):
 class Tokenizer(Protocol):
     """Cuts a batch into tokens. A module when it learns (a convolutional front end).
 
-    May also offer ``example(count) -> {field: tensor}``: random fields, on which exports are compared.
+    May also offer ``example(count) -> {field: tensor}``: random fields, on which exports are compared; and, when it
+    draws by chance (exchanged texts), ``plain() -> Tokenizer``, itself without that: what embeddings are made with.
     """
 
     def layout(self, batch: Batch) -> Layout:
@@ -116,7 +117,8 @@ class TargetMaker(Protocol):
 
     It may also offer ``trivial(target) -> Prediction``, what a predictor that has learnt nothing would say
     (validation reports its loss), and ``dim``, the number of values predicted at each place, which heads
-    that are built for it read.
+    that are built for it read, and ``known(plans) -> (B,) bool``, the samples it knows the truth of, for targets that
+    some samples lack: the others are not scored and not counted.
     """
 
     def __call__(self, scene: Scene, scored: Scored) -> Target:

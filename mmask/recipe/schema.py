@@ -210,6 +210,8 @@ class TaskSection(Section):
     """Its share when one task is drawn a step."""
     every: PositiveInt = 1
     """It is active at steps divisible by this number."""
+    start: int = Field(0, ge=0)
+    """It is active from this step on (LXMERT's answers, in the second half)."""
 
 
 class ProgramSection(Section):

@@ -66,7 +66,7 @@ def build_planner(recipe: Recipe, host: Builder) -> MaskedModel:
 
 
 def _program(recipe: Recipe) -> Program:
-    tasks = {n: Task(tuple(t.objectives), t.ratio, t.every) for n, t in recipe.program.tasks.items()}
+    tasks = {n: Task(tuple(t.objectives), t.ratio, t.every, t.start) for n, t in recipe.program.tasks.items()}
     return Program(recipe.program.draw, tasks)
 
 

@@ -113,7 +113,7 @@ def _states(model: MaskedModel, precision: Precision, batch: Batch, want: str, p
 def _input(model: MaskedModel, batch: Batch, want: str) -> dict[str, Tensor]:
     """The values of the clean tokens: what a linear map could do without any encoder. Sequences of different
     lengths are averaged; ids are counted."""
-    streams = [_values(tokenizer(batch)) for tokenizer in model.tokenizers.values()]
+    streams = [_values(tokenizer(batch)) for tokenizer in model.tokenizers_of(chance=False).values()]
     if want == PLACES:
         if len(streams) > 1:
             raise UsageError("the input of several streams has no common places", hint="use knn or linear")

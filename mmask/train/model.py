@@ -137,11 +137,16 @@ class MaskedModel(nn.Module):
         """The network that is kept after pretraining."""
         return self.network(self.exports)
 
-    def layouts(self, batch: Batch) -> dict[str, Layout]:
+    def tokenizers_of(self, *, chance: bool = True) -> dict[str, Tokenizer]:
+        """The tokenizers by stream. chance: False gives those that leave out what they draw, where they draw at all."""
+        made = self.tokenizers.items()
+        return {name: one if chance or not hasattr(one, "plain") else one.plain() for name, one in made}
+
+    def layouts(self, batch: Batch, *, chance: bool = True) -> dict[str, Layout]:
         """Stream -> layout, from shapes alone. Raises DataError for a batch without samples."""
         if not len(batch):
             raise DataError("the batch has no samples", hint="a model needs at least one")
-        return {name: tokenizer.layout(batch) for name, tokenizer in self.tokenizers.items()}
+        return {name: tokenizer.layout(batch) for name, tokenizer in self.tokenizers_of(chance=chance).items()}
 
     def draw(self, batch: Batch, *, step: int = 0) -> BatchPlans:
         """The plans of a batch: a function of (seed, sample ids, visits, step) and the layouts.
@@ -166,7 +171,8 @@ class MaskedModel(nn.Module):
         return BatchPlans(batch, layouts, {**plans, **late}, step)
 
     def given(self, batch: Batch, plans: Any, step: int = 0) -> BatchPlans:
-        """The caller's plans in full form; plans that were not given are not drawn."""
+        """The caller's plans in full form; plans that were not given are not drawn. No plan at all (``{}``) asks for
+        the batch as it is: tokenizers draw nothing either."""
         if isinstance(plans, BatchPlans):
             return plans
         if isinstance(plans, MaskPlan):
@@ -174,15 +180,16 @@ class MaskedModel(nn.Module):
                 raise PlanError(f"this model needs plans by name: {sorted(self.maskers)}")
             plans = {next(iter(self.maskers)): plans}
         full: dict[str, Mapping[str, MaskPlan]] = {}
-        layouts = self.layouts(batch)
-        for name, plan in _named(plans):
+        named = list(_named(plans))
+        layouts = self.layouts(batch, chance=bool(named))
+        for name, plan in named:
             if name not in self.maskers:
                 near = did_you_mean(name, self.maskers)
                 raise PlanError(f"no plan '{name}'{near}; this model draws {sorted(self.maskers)}")
             streams = self.maskers[name].streams
             full[name] = {streams[0]: plan} if isinstance(plan, MaskPlan) else dict(_named(plan))
             _check_given(name, full[name], layouts)
-        return BatchPlans(batch, layouts, full, step)
+        return BatchPlans(batch, layouts, full, step, chance=bool(named))
 
     def denominators(self, plans: BatchPlans) -> dict[str, float]:
         """Term name -> the count this batch contributes, before any forward pass; active objectives only."""

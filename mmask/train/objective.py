@@ -19,7 +19,8 @@ class MaskedObjective(nn.Module):
 
     name: the loss term's name. scored: ``hidden`` places of the view's plan, all ``valid`` places,
     ``cells`` the plan hides, or one ``pooled`` value a sample. weight: factor of the term. taps: internal
-    states of the network that the head reads.
+    states of the network that the head reads. Of a target that offers ``known``, only the samples whose truth
+    it knows are scored, and counted.
     """
 
     coupling = "none"
@@ -37,6 +38,10 @@ class MaskedObjective(nn.Module):
 
     def scored(self, plans: Plans) -> Scored:
         """The places this objective compares, from the plans alone."""
+        scored, known = self._asked(plans), getattr(self.target, "known", None)
+        return scored if known is None else scored.of_samples(known(plans))
+
+    def _asked(self, plans: Plans) -> Scored:
         if self.scored_at in ("hidden", "cells"):
             if self.plan is None:
                 raise PlanError(f"objective '{self.name}' scores hidden places of a view without a plan")

@@ -15,18 +15,20 @@ from mmask.keyed import fold, stream
 @dataclass(frozen=True, slots=True)
 class Task:
     """Objectives that are learnt together. ratio: its share when one task is drawn; every: it is active at
-    steps divisible by this number."""
+    steps divisible by this number; start: from this step on."""
 
     objectives: tuple[str, ...]
     ratio: float = 1.0
     every: int = 1
+    start: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
     """A course of tasks. The same at every rank and in every micro-batch of a step.
 
-    draw: ``all`` tasks whose ``every`` divides the step, or ``one`` of them by ratio (UNITER's 2:2:1:1).
+    draw: ``all`` tasks that have started and whose ``every`` divides
+    the step, or ``one`` of them by ratio (UNITER's 2:2:1:1).
     tasks: task name -> task; none means every objective at every step.
     """
 
@@ -43,15 +45,15 @@ class Program:
         idle = sorted(set(objectives) - set(named))
         if self.tasks and idle:
             raise RecipeError(f"objective '{idle[0]}' is in no task of the program: it would never be learnt")
-        if self.tasks and all(task.every > 1 for task in self.tasks.values()):
+        if self.tasks and all(task.every > 1 or task.start > 0 for task in self.tasks.values()):
             raise RecipeError(
                 "every task of the program skips steps, so some steps would learn nothing",
-                hint="give one task every=1",
+                hint="give one task every=1 and start=0",
             )
 
     def task(self, seed: int, step: int) -> tuple[str, ...]:
         """The names of the tasks active at a step."""
-        due = [name for name, task in self.tasks.items() if step % task.every == 0]
+        due = [name for name, task in self.tasks.items() if step >= task.start and step % task.every == 0]
         if self.draw == "all" or len(due) < 2:
             return tuple(due)
         edges = np.cumsum([self.tasks[name].ratio for name in due])

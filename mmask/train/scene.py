@@ -21,13 +21,15 @@ if TYPE_CHECKING:
 class BatchPlans:
     """The layouts and plans of one batch: all of an objective that is known before the forward pass.
 
-    layouts: stream -> clean layout. plans: plan name -> stream -> plan. step: the step they belong to.
+    layouts: stream -> clean layout. plans: plan name -> stream -> plan. step: the step they belong to. chance: False
+    where the batch is only to be encoded as it is, and tokenizers leave out what they draw.
     """
 
     batch: Batch
     layouts: Mapping[str, Layout]
     plans: Mapping[str, Mapping[str, MaskPlan]]
     step: int = 0
+    chance: bool = True
 
     def plan(self, name: str, stream: str | None = None) -> MaskPlan:
         """One plan; ``stream`` may be left out when the plan covers a single one."""
@@ -46,7 +48,7 @@ class BatchPlans:
             self.batch.rows(start, stop),
             {name: layout.rows(start, stop) for name, layout in self.layouts.items()},
             {name: {s: p.rows(start, stop) for s, p in plans.items()} for name, plans in self.plans.items()},
-            self.step,
+            self.step, self.chance,
         )
 
     def tokens(self) -> int:
@@ -143,8 +145,8 @@ class ModelScene:
         return self.predictions[objective]
 
     def _clean(self) -> View:
-        tokens = {name: tokenizer(self.batch) for name, tokenizer in self.model.tokenizers.items()}
-        return View("clean", tokens)
+        makers = self.model.tokenizers_of(chance=self.plans.chance)
+        return View("clean", {name: tokenizer(self.batch) for name, tokenizer in makers.items()})
 
     def _make(self, name: str) -> View:
         made = self.model.view_makers.get(name)

@@ -197,7 +197,7 @@ def ragged_index(chosen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | Non
     counts = chosen.sum(1)
     most = int(counts.max()) if counts.numel() else 0
     if bool((counts == most).all()):
-        return chosen.nonzero()[:, 1].view(-1, most), None
+        return chosen.nonzero()[:, 1].view(len(chosen), most), None
     places = torch.cat([chosen.nonzero()[:, 1], counts.new_zeros(1)])  # the last is what empty rows point at
     slot = torch.minimum(torch.arange(most)[None], (counts - 1).clamp_min(0)[:, None])
     start = torch.where(counts > 0, counts.cumsum(0) - counts, len(places) - 1)

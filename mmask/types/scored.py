@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Literal
 
@@ -77,9 +77,20 @@ class Scored:
         return float(self.layout.batch * per_sample)
 
     def take(self, dense: torch.Tensor) -> torch.Tensor:
-        """The rows of ``dense`` (B, N, ...) at scored positions -> (S, ...)."""
+        """The rows of ``dense`` (B, N, ...) at scored positions -> (S, ...); (B, 1, ...) where samples are scored."""
         flat = dense.flatten(0, 1)
         return flat if self.index is None else flat.index_select(0, self.index.to(dense.device))
+
+    def of_samples(self, chosen: torch.Tensor) -> Scored:
+        """The same places, those of the samples ``chosen`` (B,) bool alone. Raises PlanError for weights of cells."""
+        if self.index is None and self.weight is not None:
+            raise PlanError("scored cells cannot be cut down to some samples")
+        if self.index is None and self.unit not in ("position", "pooled"):
+            raise PlanError(f"a scored {self.unit} cannot be cut down to some samples without an index")
+        rows = self.rows()
+        kept = chosen.to(rows.device)[rows].nonzero().squeeze(1)
+        index = kept if self.index is None else self.index[kept]
+        return replace(self, index=index, weight=None if self.weight is None else self.weight[kept])
 
     def rows(self) -> torch.Tensor:
         """(S,) int64: the sample each scored position belongs to."""

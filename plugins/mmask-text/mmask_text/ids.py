@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from mmask.api import Batch, Layout, PlanError, RecipeError, Tokens
+from mmask.api import Batch, Layout, PlanError, RecipeError, Tokens, partners
 from mmask_text.pair import exchange
 from mmask_text.vocabulary import DEFAULT, open_vocabulary, vocabulary_assets
 
@@ -22,16 +23,26 @@ class IdTokenizer:
     ``<field>.word`` (B, N), the word each piece belongs to, -1 at special tokens, becomes the group ``word``;
     ``<field>.type`` (B, N), the segment of a pair, becomes the group ``type``, which encoders embed.
     pairs: ``next`` exchanges the second segments of half of all neighbours (rows 2i and 2i + 1) before anything else,
-    by a draw from (seed, sample, visit), see `mmask_text.pair`; the recipe sets ``data.group = 2``.
+    by a draw from (seed, sample, visit), see `mmask_text.pair`; the recipe sets ``data.group = 2``. ``other`` gives a
+    ``share`` of samples the whole text of another one of their ``group`` consecutive ones, before anything is hidden
+    (LXMERT's matching); the recipe sets ``data.group`` to the same. apart: the field (B,) in which two samples must
+    differ to exchange texts, so that a caption of the same picture is no wrong one; None, or a batch without it, takes
+    any. Embeddings and exports are made of texts as they are (`plain`).
     """
 
     def __init__(
         self, *, vocabulary: Any = DEFAULT, size: int | None = None, field: str = "text",
-        pairs: Literal["given", "next"] = "given", seed: int = 0,
+        pairs: Literal["given", "next", "other"] = "given", seed: int = 0, group: int = 2, share: float = 0.5,
+        apart: str | None = None,
     ) -> None:
+        if pairs not in ("given", "next", "other") or group < 2 or not 0 <= share <= 1:
+            raise RecipeError(
+                f"pairs is '{pairs}' (given, next or other), group {group} (2 or more), share {share} (from 0 to 1)"
+            )
         if isinstance(vocabulary, str):
             vocabulary = open_vocabulary(vocabulary)
         self.vocabulary, self.field, self.pairs, self.seed = vocabulary, field, pairs, seed
+        self.group, self.share, self.apart = group, share, apart
         self.size = int(vocabulary.size if size is None else size)
         if self.size < vocabulary.size:
             raise RecipeError(f"a table of {self.size} rows cannot hold a vocabulary of {vocabulary.size} ids")
@@ -62,10 +73,13 @@ class IdTokenizer:
         return Tokens(self.layout(batch), ids=self._ids(self._paired(batch)))
 
     def follows(self, batch: Batch) -> Tensor:
-        """(B,) int64: 1 where the second segment follows the first as written, 0 where it does not.
+        """(B,) int64: 1 where the second segment follows the first as written, or the text is the sample's own (pairs =
+        other), 0 where not.
 
         Raises PlanError for a batch without pairs.
         """
+        if self.pairs == "other":
+            return (self._sources(batch) == torch.arange(len(batch))).to(torch.int64)
         if self.pairs == "next":
             return self._exchanged(batch)[1]
         if f"{self.field}.follows" not in batch.fields:
@@ -75,11 +89,29 @@ class IdTokenizer:
             )
         return batch[f"{self.field}.follows"]
 
+    def plain(self) -> IdTokenizer:
+        """The same without exchanging anything."""
+        made = copy(self)
+        made.pairs = "given"
+        return made
+
     def _paired(self, batch: Batch) -> Batch:
-        """The batch as it is, or with second segments exchanged."""
-        if self.pairs != "next" or batch[self.field].is_meta:
+        """The batch as it is, with second segments exchanged, or with texts of others."""
+        if self.pairs == "given" or batch[self.field].is_meta:
             return batch
+        if self.pairs == "other":
+            source = self._sources(batch)
+            own = {name: value[source.to(value.device)] for name, value in batch.fields.items() if self._mine(name)}
+            return replace(batch, fields={**batch.fields, **own})
         return replace(batch, fields={**batch.fields, **self._exchanged(batch)[0]})
+
+    def _mine(self, name: str) -> bool:
+        return name == self.field or name.startswith(f"{self.field}.")
+
+    def _sources(self, batch: Batch) -> Tensor:
+        """(B,) int64: the sample whose text each one has."""
+        kinds = batch.fields.get(self.apart or "", torch.arange(len(batch)))
+        return partners(batch.keys(self.seed), kinds, group=self.group, share=self.share, purpose="text.other")
 
     def _exchanged(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
         names = [self.field, *(f"{self.field}.{end}" for end in ("type", "word", "sentence"))]
