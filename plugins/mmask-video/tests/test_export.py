@@ -40,7 +40,9 @@ def test_a_run_comes_back_equal(options, norm, tmp_path):
     assert found.name == ("predicted" if options else "features")
     config = json.loads((tmp_path / "out/config.json").read_text())
     assert config["use_mean_pooling"] == (norm == "false")
-    said = import_run(tmp_path / "out", "videomae", tmp_path / "again", recipe="videomae-tiny", overrides=[*TINY, *more])
+    said = import_run(
+        tmp_path / "out", "videomae", tmp_path / "again", recipe="videomae-tiny", overrides=[*TINY, *more]
+    )
     assert any("decoder" in line for line in said) == (not options)
     mine, back = (load_run(one).encoder.state_dict() for one in (run, tmp_path / "again"))
     assert all(torch.equal(mine[name], back[name]) for name in mine)
