@@ -9,10 +9,12 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from mmask.api import RecipeError, Sample, SampleError, SampleId, single
 from mmask_video.container import Video
 from mmask_video.decode import VideoDecoder
+from mmask_video.pack import VideoPacker
 from mmask_video.sampling import SAMPLERS, dense, sparse, uniform
 
 FRAMES, SIDE = 40, 32
@@ -131,3 +133,43 @@ def test_huge_frames_and_missing_parts_are_refused():
         VideoDecoder()(Sample(SampleId("s", "a.tar", "k"), {"jpg": b""}), None)
     with pytest.raises(RecipeError, match="sampling = 'often'"):
         VideoDecoder(sampling="often")
+
+
+@pytest.mark.parametrize("form", ["avi", "matroska", "mov"])
+def test_other_containers_give_the_same_frames(form):
+    with Video(film(form=form)) as video:
+        assert numbers(video.frames([0, 17, 39])) == [0, 17, 39]
+
+
+def test_a_second_rendering_shows_the_same_crop():
+    made = VideoDecoder(frames=2, stride=1, size=24, second=8)(sample(film(width=48)), single(0, 7, 0))
+    assert made["video"].shape == (3, 2, 24, 24) and made["second"].shape == (3, 2, 8, 8)
+    assert np.abs(made["video"].float().mean((0, 2, 3)) - made["second"].float().mean((0, 2, 3))).max() < 1
+
+
+def test_without_a_crop_the_flip_is_still_drawn():
+    picture = np.zeros((16, 16, 3), np.uint8)
+    picture[:, 8:] = 255
+    to = io.BytesIO()
+    Image.fromarray(picture).save(to, "png")
+    still = Sample(SampleId("s", "a.tar", "k"), {"png": to.getvalue()})
+    decode = VideoDecoder(frames=3, size=16, scale=None, flip=1.0, stills=["png"])
+    made = decode(still, single(0, 7, 0))
+    assert made["augment.video"].tolist() == [0, 0, 0, 0, 0, 16, 16, 1]
+    assert (made["video"].flip(-1) == decode(still, None)["video"]).all()
+    assert decode(still, None)["video"].shape == (3, 3, 16, 16)
+    with pytest.raises(SampleError, match="not a readable picture"):
+        decode(Sample(SampleId("s", "a.tar", "k"), {"png": b"x"}), None)
+
+
+def test_packed_videos_are_smaller_and_keep_their_times(tmp_path):
+    (tmp_path / "a.mp4").write_bytes(film(width=48))
+    keep = VideoPacker()(tmp_path / "a.mp4", {})
+    assert keep == {"mp4": film(width=48)} == VideoPacker(resize=64)(tmp_path / "a.mp4", {})
+    for rate, frames in ((None, 40), (5, 20), (25, 40)):  # of 10 a second; none is repeated
+        with Video(VideoPacker(resize=16, rate=rate)(tmp_path / "a.mp4", {})["mp4"]) as video:
+            survey = video.survey
+            assert (survey.height, survey.width, len(survey)) == (16, 24, frames)
+            assert abs((survey.times[-1] - survey.times[0]) * survey.tick - 3.9) < 0.2
+    with pytest.raises(RecipeError, match="needs resize"):
+        VideoPacker(rate=5)

@@ -16,6 +16,7 @@ CLAIMS: tuple[Component, ...] = (
     Component("encoder", "video-vit", "mmask_video.vit:VideoEncoder", "a ViT on the kept cuboids of a clip"),
     Component("target", "cuboids", "mmask_video.target:Cuboids", "pixels of cuboids, normalised a channel"),
     Component("weights", "videomae", "mmask_video.weights:VideoMaeWeights", "checkpoints of VideoMAE, both forms"),
+    Component("exporter", "hf-videomae", "mmask_video.videomae_export:VideoMaeExporter", "a folder for VideoMAEModel"),
     Component("preview", "clip", "mmask_video.preview:ClipPreview", "frames: original, hidden, reconstructed"),
     Component("dataset", "moving-emoji", "mmask_video.dataset:moving_emoji", "captioned clips of 64 px, in the wheel"),
     Component("packer", "video", "mmask_video.pack:VideoPacker", "video files, as they are or made smaller"),

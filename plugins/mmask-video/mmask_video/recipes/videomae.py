@@ -56,17 +56,20 @@ def videomae(
     )
 
 
-# What two cores can do in minutes: 8 frames of 64 px, cuboids of 2 x 8 x 8, so 4 x 8 x 8 = 256 of them.
+# What two cores can do in minutes: 8 frames of 64 px, cuboids of 2 x 8 x 8, so 4 x 8 x 8 = 256 of them. A quarter of
+# the places stays, not a tenth: of 8 x 8 places that would be six. Nearly the whole picture: 558 clips are learned sooner.
 _DEMO: dict[str, Any] = {
     "data.decode.video.size": 64,
     "data.decode.video.frames": 8,
     "data.decode.video.stride": 2,
+    "data.decode.video.scale": (0.9, 1.0),
     "data.batch_size": 16,
     "tokenize.video.size": (2, 8, 8),
     "tokenize.video.frames": 8,
     "tokenize.video.image_size": 64,
+    "mask.spatial.ratio": 0.75,
     "optim.lr": 1e-3,
-    "schedule.steps": 300,
+    "schedule.steps": 400,
     "schedule.warmup_steps": 20,
     "train.save_every": 100,
     "train.log_every": 10,

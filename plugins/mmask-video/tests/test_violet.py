@@ -1,0 +1,137 @@
+"""VIOLET's plans, black cells and matching, on the recipe itself with random clips."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from mmask.api import Batch, Keys, Layout, RecipeError
+from mmask.testing import MaskerLaws, build, component
+from mmask_video.attended import BlocksOrAttended
+
+SMALL = ["networks.encoder.depth=1", "networks.encoder.swin.depths=[1,1,1]"]  # evaluation mode: no dropout
+
+
+@pytest.fixture(scope="module")
+def model():
+    return build("violet-tiny", overrides=SMALL).eval()
+
+
+def clips(count: int, frames: int = 4) -> Batch:
+    make = torch.Generator().manual_seed(3)
+    ids = torch.randint(10, 100, (count, 16), generator=make)
+    return Batch(
+        {
+            "video": torch.randint(0, 256, (count, 3, frames, 64, 64), generator=make, dtype=torch.uint8),
+            "second": torch.randint(0, 256, (count, 3, frames, 16, 16), generator=make, dtype=torch.uint8),
+            "text": ids, "text.length": torch.full((count,), 12),
+        },
+        np.arange(count, dtype=np.uint64), np.zeros(count, np.int64),
+    )
+
+
+class TestCuboids(MaskerLaws):
+    def make(self):
+        return component("masker", "cuboids")
+
+    def layout(self, *, padded: bool = False):
+        return None if padded else Layout(self.samples, 64, grid=(4, 4, 4))
+
+
+@pytest.mark.parametrize(("frames", "share"), [(4, 0.150), (1, 0.081)])
+def test_cuboids_hide_the_share_of_the_reference(frames, share):
+    count = 4000
+    keys = Keys(0, np.arange(count, dtype=np.uint64), np.zeros(count, np.int64))
+    plan = component("masker", "cuboids").plan(Layout(count, frames * 49, grid=(frames, 7, 7)), keys)
+    assert abs(float(plan.hidden.float().mean()) - share) < 0.004
+
+
+def attended(weight, valid=None, **options):
+    count, length = weight.shape
+    keys = Keys(0, np.arange(count, dtype=np.uint64), np.zeros(count, np.int64))
+    scores = {"votes": weight, "blocks": torch.zeros(count, 12, dtype=torch.bool)}
+    return BlocksOrAttended(attended=1.0, **options).plan(Layout(count, length, valid=valid), keys, scores).hidden
+
+
+def test_an_attended_plan_spends_one_budget_over_both_streams():
+    hidden = attended(torch.ones(300, 20), ratio=0.25)
+    assert set(hidden.sum(1).tolist()) == {5}
+    assert len(set(hidden[:, :12].sum(1).tolist())) > 2  # the streams share it by chance
+
+
+def test_places_without_attention_are_never_taken_and_padding_does_not_count():
+    weight = torch.ones(300, 20)
+    weight[:, :10], weight[:, 10:15] = 0.0, 3.0
+    share = attended(weight, ratio=0.15).float().mean(0)
+    assert not share[:10].any() and share[10:15].mean() > 2 * share[15:].mean()
+    weight = torch.zeros(300, 20)
+    weight[:, 0] = 1.0
+    assert set(attended(weight, ratio=0.15).sum(1).tolist()) == {1}  # of a budget of three
+    valid = (torch.arange(20) < 14).expand(300, -1)
+    assert set(attended(torch.ones(300, 20), valid, ratio=0.15).sum(1).tolist()) == {2}
+    assert not attended(torch.ones(300, 20), valid, ratio=0.15)[:, 14:].any()
+
+
+def test_shares_outside_their_range_are_refused():
+    with pytest.raises(RecipeError, match=r"mask\.ratio is 1\.5"):
+        BlocksOrAttended(ratio=1.5)
+
+
+def test_what_lies_under_black_cells_changes_nothing_downstream(model):
+    batch = clips(4)
+    plans = model.draw(batch)
+    hidden = plans.plan("mask", "video").on_grid((1, 16, 16))[:, None]
+    assert hidden.any()
+    other = batch.with_field("video", torch.where(hidden, 255 - batch["video"], batch["video"]))
+    with torch.no_grad():
+        one, two = (
+            model.scene(b, replace(plans, batch=b)).encode("encoder", "masked", taps=("fused",)).taps["fused"]
+            for b in (batch, other)
+        )
+    assert torch.equal(one, two)
+
+
+def test_micro_batches_of_whole_groups_give_the_gradient_of_the_whole_batch():
+    batch = clips(6)  # one group of four, and one of two
+    grads = []
+    for cuts in ([(0, 6)], [(0, 4), (4, 6)]):
+        model = build("violet-tiny", overrides=SMALL).eval()
+        plans = model.draw(batch)
+        for start, stop in cuts:
+            part = plans.rows(start, stop)
+            model(part.batch, part).total(model.denominators(plans)).backward()
+        grads.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
+    assert grads[0].keys() == grads[1].keys() and any("matching" in name for name in grads[0])
+    for name, grad in grads[0].items():
+        torch.testing.assert_close(grads[1][name], grad, rtol=1e-3, atol=1e-4 * float(grad.abs().max()) + 1e-6)
+
+
+def test_a_smaller_last_group_stays_among_itself(model):
+    others = model.objectives["matching"].others(6)
+    assert others.shape == (6, 3)
+    assert others[4].tolist() == [5, -1, -1] and others[5].tolist() == [4, -1, -1]
+    assert sorted([0, *others[0].tolist()]) == [0, 1, 2, 3]
+    assert model.objectives["matching"].others(1).shape == (1, 0)
+
+
+def test_codes_lie_on_the_cells_of_every_frame(model):
+    batch = clips(2)
+    scene = model.scene(batch)
+    objective = model.objectives["cells"]
+    scored = objective.scored(scene)
+    got = objective.target(scene, scored).value
+    ids = torch.stack([model.network("tokenizer").ids(batch["second"][:, :, t]) for t in range(4)], 1)
+    assert ids.shape == (2, 4, 4, 4)
+    assert torch.equal(got, scored.take(ids.flatten(1)))
+
+
+def test_pictures_stand_still_and_move(model):
+    preview = component("preview", "clip-and-words", samples=2, tile=64)
+    still = preview(model, clips(4))
+    film = preview.animate(model, clips(4), plans=model.draw(clips(4)))
+    assert still.dtype == film.dtype == np.uint8 and still.ndim == 3
+    assert film.shape == (4, 2 * 64, 3 * 64, 3)
+    assert np.abs(film[:, :64, :64].astype(int) - clips(4)["video"][0].permute(1, 2, 3, 0).numpy()).max() <= 1
