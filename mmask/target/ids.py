@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -14,13 +15,16 @@ from mmask.types import Prediction, Scored, Target, Tokens
 class Ids:
     """The ids of clean tokens at scored places.
 
-    stream: the stream whose ids are predicted, when there are several. tokenizer (wired): offers ``size``, the
-    number of ids.
+    stream: the stream whose ids are predicted, when there are several. tokenizer, tokenizers (wired): the only one, or
+    that of ``stream``, offers ``size``, the number of ids.
     """
 
-    def __init__(self, *, stream: str | None = None, tokenizer: Any = None) -> None:
+    def __init__(
+        self, *, stream: str | None = None, tokenizer: Any = None, tokenizers: Mapping[str, Any] | None = None
+    ) -> None:
         self.stream = stream
-        self.dim: int | None = getattr(tokenizer, "size", None)
+        own = tokenizer if stream is None else (tokenizers or {}).get(stream, tokenizer)
+        self.dim: int | None = getattr(own, "size", None)
 
     @torch.no_grad()
     def __call__(self, scene: Scene, scored: Scored) -> Target:
