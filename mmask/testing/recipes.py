@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 ROWS = 4
 SMALL = ("--batch-size", ROWS, "--workers", 0, "--device", "cpu")
 QUICK = ("schedule.warmup_steps=1", "train.val_samples=4", "train.trackers=[]", "train.health_every=1000")
-TIMES = ("samples_per_s", "data_wait", "time", "seconds", "peak_memory")
+TIMES = ("samples_per_s", "tokens_per_s", "data_wait", "time", "seconds", "peak_memory")
 
 
 def check_size(name: str, trained: int) -> None:
