@@ -72,6 +72,8 @@ class PlainExporter:
         encoded = model.scene(batch, {}).encode(model.exports, "clean")
         states = encoded.pyramid if encoded.state is None else (encoded.state,)
         out = {f"states.{i}": state for i, state in enumerate(states)}
+        for name, one in encoded.streams.items():
+            out |= {} if one.state is None else {f"states.{name}": one.state}
         if self.whole:
             out |= {f"loss.{n}": term.mean().reshape(1) for n, term in model(batch).terms.items()}
         return out

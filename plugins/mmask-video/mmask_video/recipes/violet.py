@@ -72,9 +72,7 @@ def violet(
             "matching": ObjectiveSection(use="matching", options={"group": 4, "temperature": 0.05}),
         },
         # 12 a GPU on 8; AdamW, constant, decay on everything, no clipping
-        optim=OptimSection(
-            lr=2e-5, betas=(0.9, 0.98), weight_decay=1e-3, decay_1d=True, decay_tokens=True,
-        ),
+        optim=OptimSection(lr=2e-5, betas=(0.9, 0.98), weight_decay=1e-3, decay_1d=True, decay_tokens=True),
         schedule=ScheduleSection(epochs=5, kind="constant"),
         preview=use("clip-and-words"),
         profiles={"demo": demo or {}},
