@@ -60,23 +60,28 @@ def violet(
             ),
             "tokenizer": tokenizer or NetworkSection(use="dall-e", frozen=True),
         },
-        objectives={
-            "words": ObjectiveSection(
-                stream="text", head=use("mlm", tied=False), target=use("ids", stream="text"),
-                loss=use("cross-entropy"),
-            ),
-            "cells": ObjectiveSection(
-                stream="video", head=use("two-layers", times=2, dropout=0.1),
-                target=use("codes", network="tokenizer", field="second", fold=2), loss=use("cross-entropy"),
-            ),
-            "matching": ObjectiveSection(use="matching", options={"group": 4, "temperature": 0.05}),
-        },
+        objectives=_objectives(),
         # 12 a GPU on 8; AdamW, constant, decay on everything, no clipping
         optim=OptimSection(lr=2e-5, betas=(0.9, 0.98), weight_decay=1e-3, decay_1d=True, decay_tokens=True),
         schedule=ScheduleSection(epochs=5, kind="constant"),
         preview=use("clip-and-words"),
         profiles={"demo": demo or {}},
     )
+
+
+def _objectives() -> dict[str, ObjectiveSection]:
+    """Masked words, codes of masked cells, and matching; weights of one."""
+    return {
+        "words": ObjectiveSection(
+            stream="text", head=use("mlm", tied=False), target=use("ids", stream="text"),
+            loss=use("cross-entropy"),
+        ),
+        "cells": ObjectiveSection(
+            stream="video", head=use("two-layers", times=2, dropout=0.1),
+            target=use("codes", network="tokenizer", field="second", fold=2), loss=use("cross-entropy"),
+        ),
+        "matching": ObjectiveSection(use="matching", options={"group": 4, "temperature": 0.05}),
+    }
 
 
 # 64 px, cells of 32 become 2 x 2: what two cores can do in minutes with the shipped tokenizer of small pictures.
