@@ -43,8 +43,11 @@ def check_denominators(name: str, overrides: Sequence[str] = ()) -> None:
     """Plans hide what may be hidden and belong to samples; what terms are divided by adds up over parts of a batch."""
     import torch
 
-    made = recipe(name, [*overrides, f"data.batch_size={ROWS}", "data.workers=0"], profile=_profile(name))
-    model = build(made).eval()
+    def read(rows: int) -> Recipe:
+        return recipe(name, [*overrides, f"data.batch_size={rows}", "data.workers=0"], profile=_profile(name))
+
+    model = build(read(ROWS)).eval()
+    made = read(max(ROWS, 2 * model.group))  # both halves have whole groups
     batch = _batch(made, model)
     plans = model.draw(batch)
     _check_plans(name, model, batch, plans)

@@ -62,9 +62,7 @@ def violet(
         },
         objectives=_objectives(),
         # 12 a GPU on 8; AdamW, constant, decay on everything, no clipping
-        optim=OptimSection(
-            lr=2e-5, betas=(0.9, 0.98), weight_decay=1e-3, decay_1d=True, decay_tokens=True,
-        ),
+        optim=OptimSection(lr=2e-5, betas=(0.9, 0.98), weight_decay=1e-3, decay_1d=True, decay_tokens=True),
         schedule=ScheduleSection(epochs=5, kind="constant"),
         preview=use("clip-and-words"),
         profiles={"demo": demo or {}},
@@ -72,7 +70,7 @@ def violet(
 
 
 def _objectives() -> dict[str, ObjectiveSection]:
-    """Words, codes of cells, and which caption is the clip's own, weights 1."""
+    """Masked words, codes of masked cells, and matching; weights of one."""
     return {
         "words": ObjectiveSection(
             stream="text", head=use("mlm", tied=False), target=use("ids", stream="text"),
