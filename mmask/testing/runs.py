@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mmask.export.flow import Exported
-    from mmask.protocols import Subject
+    from mmask.export.parity import Difference
+    from mmask.protocols import Exporter, Subject
     from mmask.recipe.schema import Recipe, Spec
     from mmask.train.model import MaskedModel
 
@@ -100,6 +101,29 @@ def outputs_of(folder: Path, form: str, inputs: Mapping[str, Tensor], **options:
 
     target = plugins().find("exporter", form).component.target
     return run_snippet(folder, target, options, inputs).outputs
+
+
+def compared(
+    exporter: Exporter, model: MaskedModel, inputs: Mapping[str, Tensor], loaded: Mapping[str, Any]
+) -> list[Difference]:
+    """How far a model and what the written snippet ``loaded`` are apart on ``inputs``, one line an output.
+
+    loaded: the names that running the snippet defined. Raises ExportError where an output is missing, of another
+    shape, or further apart than the exporter's ``tolerance``, as ``mmask export`` would.
+    """
+    from mmask.export.parity import check, compare
+
+    found = compare(exporter.ours(model, inputs), exporter.theirs(loaded, inputs))
+    check(found, exporter.tolerance)
+    return found
+
+
+def through_checkpoint(model: MaskedModel, folder: Path) -> dict[str, Tensor]:
+    """The model's tensors after they were written to a checkpoint in ``folder`` and read back."""
+    from mmask.train.checkpoint import Checkpoint, load, save
+
+    written = save(folder, Checkpoint(1, {"model": dict(model.state_dict())}, {}))
+    return dict(load(written).tensors["model"])
 
 
 @contextmanager
