@@ -41,9 +41,7 @@ def test_what_is_too_short_is_replaced_and_written_down(shards: str, tmp_path: P
 
 def test_pairs_of_a_batch_exchange_their_second_segments(shards: str) -> None:
     decode = {"text": TextDecoder(pair="next", max_length=32)}
-    loader = Loader(open_stream(section(shards), seed=0), decode, seed=0, batch_size=8, workers=0, group=2)
-    with loader:
-        batch = next(iter(loader))
+    (batch,) = batches(shards, decode, batch_size=8, samples=8, group=2)
     fields = {name: batch[name] for name in ("text", "text.type", "text.word")}
     keys: Keys = batch.keys(0, 0)
     made, length, follows = exchange(fields, batch["text.length"], keys)

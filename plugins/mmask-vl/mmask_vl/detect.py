@@ -62,7 +62,8 @@ class Detector:
 
 def load_detector(name: str, weights: Path) -> torch.nn.Module:
     """The detector with the weights of a file. Raises UsageError and CheckpointError."""
-    from torchvision.models import detection, get_model, list_models
+    from torchvision.models import get_model, list_models
+    from torchvision.models import detection
 
     known = [one for one in list_models(module=detection) if "rcnn" in one]
     if name not in known:
