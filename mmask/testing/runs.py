@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from mmask.export.flow import Exported
     from mmask.export.parity import Difference
-    from mmask.protocols import Exporter, Subject
+    from mmask.protocols import Subject
     from mmask.recipe.schema import Recipe, Spec
     from mmask.train.model import MaskedModel
 
@@ -104,17 +104,17 @@ def outputs_of(folder: Path, form: str, inputs: Mapping[str, Tensor], **options:
 
 
 def compared(
-    exporter: Exporter, model: MaskedModel, inputs: Mapping[str, Tensor], loaded: Mapping[str, Any]
+    ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor], tolerance: float
 ) -> list[Difference]:
-    """How far a model and what the written snippet ``loaded`` are apart on ``inputs``, one line an output.
+    """How far the outputs of an exporter's ``ours`` and ``theirs`` are apart, one line an output.
 
-    loaded: the names that running the snippet defined. Raises ExportError where an output is missing, of another
-    shape, or further apart than the exporter's ``tolerance``, as ``mmask export`` would.
+    Raises ExportError where an output is missing, of another shape, or further apart than ``tolerance``, relative
+    to its largest magnitude, as ``mmask export`` would.
     """
     from mmask.export.parity import check, compare
 
-    found = compare(exporter.ours(model, inputs), exporter.theirs(loaded, inputs))
-    check(found, exporter.tolerance)
+    found = compare(ours, theirs)
+    check(found, tolerance)
     return found
 
 
