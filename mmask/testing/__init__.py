@@ -16,11 +16,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mmask.testing.kit import check_plugin, check_recipe
+    from mmask.data.faults import read_ledger
+    from mmask.testing.kit import check_claims, check_plugin, check_recipe
     from mmask.testing.laws import MaskerLaws
+    from mmask.testing.reading import batches, judged
     from mmask.testing.recipes import check_course, check_denominators, check_size
     from mmask.testing.runs import (
         build,
+        compared,
         component,
         export_run,
         import_run,
@@ -28,26 +31,32 @@ if TYPE_CHECKING:
         outputs_of,
         recipe,
         subject,
+        through_checkpoint,
         without_packages,
     )
     from mmask.testing.shards import tiny_shards
+    from mmask.train.optim import layer_shares
 
 _TABLE = {
+    "mmask.data.faults": ("read_ledger",),
     "mmask.testing.laws": ("MaskerLaws",),
-    "mmask.testing.kit": ("check_plugin", "check_recipe"),
+    "mmask.testing.kit": ("check_claims", "check_plugin", "check_recipe"),
+    "mmask.testing.reading": ("batches", "judged"),
     "mmask.testing.recipes": ("check_course", "check_denominators", "check_size"),
     "mmask.testing.runs": (
-        "build", "component", "export_run", "import_run", "mmask", "outputs_of", "recipe", "subject",
-        "without_packages",
+        "build", "compared", "component", "export_run", "import_run", "mmask", "outputs_of", "recipe", "subject",
+        "through_checkpoint", "without_packages",
     ),
     "mmask.testing.shards": ("tiny_shards",),
+    "mmask.train.optim": ("layer_shares",),
 }
 
 _HOME = {name: module for module, names in _TABLE.items() for name in names}
 
 __all__ = [
-    "MaskerLaws", "build", "check_course", "check_denominators", "check_plugin", "check_recipe", "check_size",
-    "component", "export_run", "import_run", "mmask", "outputs_of", "recipe", "subject", "tiny_shards",
+    "MaskerLaws", "batches", "build", "check_claims", "check_course", "check_denominators", "check_plugin",
+    "check_recipe", "check_size", "compared", "component", "export_run", "import_run", "judged", "layer_shares",
+    "mmask", "outputs_of", "read_ledger", "recipe", "subject", "through_checkpoint", "tiny_shards",
     "without_packages",
 ]
 

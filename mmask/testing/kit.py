@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import subprocess
 import sys
+from collections.abc import Collection
 from typing import Any
 
 from mmask.plugin.build import PROTOCOLS, load_target, verbs
@@ -45,6 +46,15 @@ def check_plugin(name: str, *, host: Host | None = None) -> None:
     for component in plugin.components:
         if component.kind == "recipe":
             check_recipe(f"{name}/{component.name}", host=host)
+
+
+def check_claims(name: str, kinds: Collection[str], *, host: Host | None = None) -> int:
+    """`check_component` for what a plugin claims of some kinds, without the rest of it -> how many claims."""
+    plugin = (host or Host()).plugin(name)
+    mine = [Claim(plugin, component) for component in plugin.components if component.kind in kinds]
+    for claim in mine:
+        check_component(claim)
+    return len(mine)
 
 
 def check_light(manifest: str) -> None:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mmask.export.flow import Exported
+    from mmask.export.parity import Difference
     from mmask.protocols import Subject
     from mmask.recipe.schema import Recipe, Spec
     from mmask.train.model import MaskedModel
@@ -100,6 +101,29 @@ def outputs_of(folder: Path, form: str, inputs: Mapping[str, Tensor], **options:
 
     target = plugins().find("exporter", form).component.target
     return run_snippet(folder, target, options, inputs).outputs
+
+
+def compared(
+    ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor], tolerance: float
+) -> list[Difference]:
+    """How far the outputs of an exporter's ``ours`` and ``theirs`` are apart, one line an output.
+
+    Raises ExportError where an output is missing, of another shape, or further apart than ``tolerance``, relative
+    to its largest magnitude, as ``mmask export`` would.
+    """
+    from mmask.export.parity import check, compare
+
+    found = compare(ours, theirs)
+    check(found, tolerance)
+    return found
+
+
+def through_checkpoint(model: MaskedModel, folder: Path) -> dict[str, Tensor]:
+    """The model's tensors after they were written to a checkpoint in ``folder`` and read back."""
+    from mmask.train.checkpoint import Checkpoint, load, save
+
+    written = save(folder, Checkpoint(1, {"model": dict(model.state_dict())}, {}))
+    return dict(load(written).tensors["model"])
 
 
 @contextmanager

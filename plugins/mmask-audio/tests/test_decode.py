@@ -7,11 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from mmask.api import RecipeError, SampleError
-from mmask.data.loader import Loader
-from mmask.data.source import open_source
-from mmask.data.stream import Stream
-from mmask.keyed import single
+from mmask.api import RecipeError, SampleError, single
+from mmask.testing import batches, read_ledger
 from mmask.testing.shards import write_shards
 from mmask_audio.decode import AudioDecoder
 from mmask_audio.transcript import TranscriptDecoder
@@ -93,19 +90,20 @@ def test_a_batch_is_padded_with_lengths_and_bad_samples_go_to_the_ledger(tmp_pat
         return {"flac" if row == 9 else "wav": sound, "txt": f"n {row}"}
 
     url = write_shards(tmp_path, [16], parts)
-    stream = Stream([open_source(url, "s")], seed=0, streams=4, shuffle=16)
     decode = {"audio": AudioDecoder(min_seconds=0.05), "transcript": TranscriptDecoder()}
     ledger = tmp_path / "ledger.jsonl"
-    with Loader(stream, decode, batch_size=8, workers=workers, limit=16, fault_budget=1.0, ledger=ledger) as loader:
-        batches = list(loader)
-    for batch in batches:
+    made = list(batches(
+        url, decode, batch_size=8, samples=16, workers=workers, streams=4, shuffle=16, fault_budget=1.0, ledger=ledger
+    ))
+    assert len(made) == 2
+    for batch in made:
         lengths = batch["audio.length"]
         assert batch["audio"].shape == (8, int(lengths.max()))
         for row, length in enumerate(lengths.tolist()):
             number = int(batch["transcript"][row].split()[1])
             assert length == round(16_000 * (0.1 + 0.01 * number))
             assert not batch["audio"][row, length:].any()
-    reasons = {json.loads(line)["key"]: json.loads(line)["reason"] for line in ledger.read_text().splitlines()}
+    reasons = {fault.key: fault.reason for fault in read_ledger(ledger)}
     assert {int(key): why for key, why in reasons.items()}.keys() == data.keys()
     assert "empty" in reasons["00002"]
     assert "NaN" in reasons["00007"]
@@ -115,9 +113,8 @@ def test_a_batch_is_padded_with_lengths_and_bad_samples_go_to_the_ledger(tmp_pat
 def test_stereo_of_one_length_keeps_its_lengths(tmp_path, tone, stored):
     pair = np.stack([tone(0.1), tone(0.1, seed=1)], axis=1)
     url = write_shards(tmp_path, [4], lambda shard, row: {"wav": stored(pair[: 1_600 - 100 * (row % 2)])})
-    stream = Stream([open_source(url, "s")], seed=0, streams=2, shuffle=4)
-    with Loader(stream, {"audio": AudioDecoder(channels="stereo")}, batch_size=4, limit=4) as loader:
-        (batch,) = loader
+    decode = {"audio": AudioDecoder(channels="stereo")}
+    (batch,) = batches(url, decode, batch_size=4, samples=4, streams=2, shuffle=4)
     assert batch["audio"].shape == (4, 2, 1_600)
     assert sorted(batch["audio.length"].tolist()) == [1_500, 1_500, 1_600, 1_600]
 

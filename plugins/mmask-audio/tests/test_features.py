@@ -9,10 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from mmask.api import RecipeError, SampleError
-from mmask.keyed import single
-from mmask.plugin.host import Host
-from mmask.recipe.schema import use
+from mmask.api import RecipeError, SampleError, single
+from mmask.testing import component
 from mmask_audio.fbank import KaldiFbank, LogMel
 from mmask_audio.features import FbankDecoder, MelDecoder, StoredFeatures
 
@@ -151,8 +149,7 @@ def test_options_that_cannot_be(options):
 
 
 def test_a_recipe_checks_names_and_types_of_inherited_options():
-    host = Host()
-    assert host.build("decoder", use("audio/fbank", rate=8_000, bins=40, mean=[0.0] * 40, std=1)).rate == 8_000
+    assert component("decoder", "audio/fbank", rate=8_000, bins=40, mean=[0.0] * 40, std=1).rate == 8_000
     for options in ({"rat": 8_000}, {"seconds": "long"}, {"crop": "left"}, {"window": "flat"}):
         with pytest.raises(RecipeError):
-            host.build("decoder", use("audio/fbank", **options))
+            component("decoder", "audio/fbank", **options)

@@ -11,9 +11,8 @@ import pytest
 import soundfile
 from PIL import Image
 
-from mmask.api import RecipeError, SampleError
-from mmask.cli.main import run
-from mmask.data.source import open_source
+from mmask.api import Batch, RecipeError, SampleError, open_source
+from mmask.testing import mmask
 from mmask_audio.features import StoredFeatures
 from mmask_audio.pack import AudioPacker
 
@@ -42,7 +41,7 @@ def samples(out):
 
 
 def test_recordings_are_kept_byte_for_byte_with_text_label_and_length(folder, capsys):
-    assert run(["data", "pack", str(folder / "list.csv"), "--out", str(folder / "out"), "--packer", "audio/audio"]) == 0
+    assert mmask("data", "pack", folder / "list.csv", "--out", folder / "out", "--packer", "audio/audio") == 0
     found = samples(folder / "out")
     assert len(found) == 6
     for one in found:
@@ -64,7 +63,7 @@ def test_recordings_are_kept_byte_for_byte_with_text_label_and_length(folder, ca
 def test_recordings_become_flac_of_one_rate_with_features(folder, capsys):
     words = ["data", "pack", str(folder / "in"), "--out", str(folder / "out"), "--packer", "audio/audio",
              "--rate", "16000", "--features", "fbank", "--bins", "40", "--half", "false"]
-    assert run(words) == 0
+    assert mmask(*words) == 0
     for one in samples(folder / "out"):
         wave, rate = soundfile.read(io.BytesIO(one.parts["flac"]), dtype="float32")
         assert rate == 16_000
@@ -91,14 +90,13 @@ def test_features_alone_and_what_cannot_be(folder):
 
 def test_the_sheet_shows_recordings_and_crosses_out_what_is_none(folder, tone, stored, capsys):
     out = folder / "out"
-    assert run(["data", "pack", str(folder / "list.csv"), "--out", str(out), "--packer", "audio/audio"]) == 0
+    assert mmask("data", "pack", folder / "list.csv", "--out", out, "--packer", "audio/audio") == 0
     picture = folder / "sheet.png"
-    assert run(["data", "inspect", str(out / "train-000000.tar"), "--out", str(picture)]) == 0
+    assert mmask("data", "inspect", out / "train-000000.tar", "--out", picture) == 0
     assert "column" in capsys.readouterr().out
     shown = np.asarray(Image.open(picture))
     assert len(np.unique(shown.reshape(-1, 3), axis=0)) > 100
 
-    from mmask.api import Batch
     from mmask_audio.sheet import AudioSheet
 
     fields = {"wav": [stored(tone(0.01)), b"no sound"], "txt": [b"hum", None], "json": [b"{", None]}

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from mmask.data.source import open_source
-from mmask.testing.kit import check_component, check_light
+from mmask.api import open_source
+from mmask.testing import check_claims
+from mmask.testing.kit import check_light
 from mmask_audio.dataset import sounds, speech
 from mmask_audio.decode import AudioDecoder
 from mmask_audio.transcript import TranscriptDecoder
@@ -69,12 +70,5 @@ def test_no_text_and_no_sound_is_on_both_sides():
 
 
 def test_claims_of_this_part_fit_their_kinds():
-    from mmask.plugin.host import Host
-
     check_light("mmask_audio.plugin:mmask_components")
-    host = Host()
-    mine = [claim for kind in ("decoder", "packer", "dataset") for claim in host.claims(kind)
-            if claim.qualified.startswith("audio/")]
-    assert len(mine) >= 8
-    for claim in mine:
-        check_component(claim)
+    assert check_claims("audio", ("decoder", "packer", "dataset")) >= 8

@@ -10,20 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from mmask.api import Batch, MaskedModel, Recipe
-from mmask.plugin.host import Host
-from mmask.train.build import build_model
+from mmask import testing
+from mmask.api import Batch, MaskedModel
 
 
 @pytest.fixture(scope="session")
 def build() -> Callable[..., MaskedModel]:
-    host = Host()
-
-    def make(recipe: Recipe, seed: int = 0) -> MaskedModel:
-        torch.manual_seed(seed)
-        return build_model(recipe, host)
-
-    return make
+    return testing.build
 
 
 @pytest.fixture(scope="session")

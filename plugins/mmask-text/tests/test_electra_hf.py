@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from mmask.api import CheckpointError, ExportError, NetworkSection, use
-from mmask.export.parity import check, compare
+from mmask.testing import compared
 from mmask_text.export.to_hf import HfTextExporter
 from mmask_text.recipes.electra import electra_tiny
 from mmask_text.weights.configs import config_options
@@ -52,8 +52,8 @@ def test_what_is_written_agrees_there(widths, whole, exports, build, texts, tmp_
     monkeypatch.chdir(tmp_path)
     loaded = runpy.run_path("load.py")
     inputs = exporter.inputs(model, texts(7, 24, 12, size=900))
-    found = compare(exporter.ours(model.double(), inputs), exporter.theirs(loaded, inputs))
-    check(found, exporter.tolerance)
+    ours, theirs = exporter.ours(model.double(), inputs), exporter.theirs(loaded, inputs)
+    found = compared(ours, theirs, exporter.tolerance)
     kind = {"encoder": "ElectraForPreTraining", "generator": "ElectraForMaskedLM"}[exports] if whole else "ElectraModel"
     assert json.loads((tmp_path / "config.json").read_text())["architectures"] == [kind]
     assert {one.name for one in found} == {"logits" if whole else "states", "text"}

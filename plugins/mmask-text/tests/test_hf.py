@@ -11,9 +11,7 @@ import pytest
 import torch
 
 from mmask.api import CheckpointError, ExportError, NetworkSection, Recipe, use
-from mmask.export.flow import Wanted, export
-from mmask.export.parity import check, compare
-from mmask.plugin.host import Host
+from mmask.testing import compared, export_run, mmask
 from mmask_text.export.to_hf import HfTextExporter
 from mmask_text.recipes.bert import bert_tiny, roberta_base
 from mmask_text.recipes.modernbert import modernbert_base
@@ -58,8 +56,8 @@ def test_what_is_written_agrees_there(kind, whole, build, texts, tmp_path, monke
     monkeypatch.chdir(tmp_path)
     loaded = runpy.run_path("load.py")
     inputs = exporter.inputs(model, texts(7, 24, 12, size=900))
-    found = compare(exporter.ours(model.double(), inputs), HfTextExporter(whole=whole).theirs(loaded, inputs))
-    check(found, exporter.tolerance)
+    theirs = HfTextExporter(whole=whole).theirs(loaded, inputs)  # by one that knows of the files alone
+    found = compared(exporter.ours(model.double(), inputs), theirs, exporter.tolerance)
     assert {one.name for one in found} == {"logits" if whole else "states", "text"}
     config = json.loads((tmp_path / "config.json").read_text())
     assert config["model_type"] == {"roberta-as-bert": "bert", "pooler": "bert"}.get(kind, kind)
@@ -134,19 +132,17 @@ def test_names_of_old_files(build, tmp_path):
 
 def test_the_command_exports_the_format_of_the_networks_own_plugin(tmp_path):
     """Image and text both have 'hf'; a run of text gets text's, and its folder starts another run."""
-    from mmask.cli.main import run as mmask
-
     sizes = [f"networks.encoder.{key}={value}" for key, value in TINY.items()]
     flags = ["--steps", "1", "--workers", "0", "--device", "cpu", "train.val_samples=8", "data.batch_size=4",
              "schedule.warmup_steps=1", "data.decode.text.max_length=16", *sizes]
     out = tmp_path / "run"
-    assert mmask(["train", "--recipe", "bert-tiny", "--out", str(out), *flags]) == 0
-    made = export(out, Host(), Wanted("hf", tmp_path / "hf"))
+    assert mmask("train", "--recipe", "bert-tiny", "--out", out, *flags) == 0
+    made = export_run(out, "hf", tmp_path / "hf")
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= set(made.files)
     assert made.printed.endswith("24)")
     same = ["--recipe", "bert-tiny", "tokenize.text.size=none", *sizes]
-    assert mmask(["import", str(tmp_path / "hf"), "--format", "hf", "--out", str(tmp_path / "back"), *same]) == 0
-    assert mmask(["train", "--init", str(tmp_path / "hf"), "--out", str(tmp_path / "more"), *flags, *same]) == 0
+    assert mmask("import", tmp_path / "hf", "--format", "hf", "--out", tmp_path / "back", *same) == 0
+    assert mmask("train", "--init", tmp_path / "hf", "--out", tmp_path / "more", *flags, *same) == 0
 
 
 def test_the_vocabulary_frames_texts_and_pairs_there_as_here(tmp_path):

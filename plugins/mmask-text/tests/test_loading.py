@@ -7,11 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mmask.api import DataSection, Keys, Source, use
-from mmask.cli.main import run as mmask
-from mmask.data.faults import read_ledger
-from mmask.data.loader import Loader
-from mmask.data.stream import open_stream
+from mmask.api import Keys
+from mmask.testing import batches, mmask, read_ledger
 from mmask_text.decode import TextDecoder
 from mmask_text.pair import exchange
 
@@ -20,18 +17,12 @@ from mmask_text.pair import exchange
 def shards(tmp_path: Path) -> str:
     lines = [{"text": " ".join(f"Sentence {n} of document {row}." for n in range(1 + row % 5))} for row in range(40)]
     (tmp_path / "d.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    assert mmask(["data", "pack", str(tmp_path / "d.jsonl"), "--out", str(tmp_path / "out")]) == 0
+    assert mmask("data", "pack", tmp_path / "d.jsonl", "--out", tmp_path / "out") == 0
     return str(tmp_path / "out")
 
 
-def section(shards: str, **decode: object) -> DataSection:
-    return DataSection(train=[Source(url=shards, name="s")], decode={"text": use("text", **decode)}, streams=2)
-
-
 def test_documents_are_padded_to_the_longest_with_their_lengths(shards: str) -> None:
-    loader = Loader(open_stream(section(shards), seed=0), {"text": TextDecoder()}, seed=0, batch_size=8, workers=0)
-    with loader:
-        batch = next(iter(loader))
+    (batch,) = batches(shards, {"text": TextDecoder()}, batch_size=8, samples=8)
     text, length = batch["text"], batch["text.length"]
     assert text.shape == batch["text.word"].shape == (8, int(length.max()))
     ends = text.gather(1, length[:, None] - 1)[:, 0]
@@ -40,23 +31,17 @@ def test_documents_are_padded_to_the_longest_with_their_lengths(shards: str) -> 
 
 def test_what_is_too_short_is_replaced_and_written_down(shards: str, tmp_path: Path) -> None:
     decode = {"text": TextDecoder(min_tokens=10)}
-    loader = Loader(
-        open_stream(section(shards), seed=0), decode, seed=0, batch_size=20, workers=0, fault_budget=0.5,
-        ledger=tmp_path / "ledger.jsonl",
-    )
-    with loader:
-        batches = iter(loader)
-        lengths = [int(n) for _ in range(2) for n in next(batches)["text.length"]]
+    path = tmp_path / "ledger.jsonl"
+    made = batches(shards, decode, batch_size=20, samples=40, fault_budget=0.5, ledger=path)
+    lengths = [int(n) for batch in made for n in batch["text.length"]]
     assert min(lengths) >= 12 and len(lengths) == 40
-    faults = read_ledger(tmp_path / "ledger.jsonl")
+    faults = read_ledger(path)
     assert len({fault.key for fault in faults}) == 8 and "min_tokens 10" in faults[0].reason
 
 
 def test_pairs_of_a_batch_exchange_their_second_segments(shards: str) -> None:
     decode = {"text": TextDecoder(pair="next", max_length=32)}
-    loader = Loader(open_stream(section(shards), seed=0), decode, seed=0, batch_size=8, workers=0, group=2)
-    with loader:
-        batch = next(iter(loader))
+    (batch,) = batches(shards, decode, batch_size=8, samples=8, group=2)
     fields = {name: batch[name] for name in ("text", "text.type", "text.word")}
     keys: Keys = batch.keys(0, 0)
     made, length, follows = exchange(fields, batch["text.length"], keys)

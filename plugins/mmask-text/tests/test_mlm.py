@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mmask.api import NetworkSection, PlanError, RecipeError, Scored, use
-from mmask.train.checkpoint import Checkpoint, load, save
+from mmask.testing import through_checkpoint
 from mmask_text.mlm import MlmHead
 from mmask_text.recipes.bert import bert_tiny
 
@@ -39,10 +39,8 @@ def test_logits_at_scored_places_are_those_of_all_places(build, words, texts, mo
 
 def test_the_table_is_one_also_after_a_checkpoint(build, words, tmp_path, texts):
     model = model_of(build, words)
-    save(tmp_path, Checkpoint(1, {"model": dict(model.state_dict())}, {}))
-    tensors = load(next(iter(tmp_path.iterdir()))).tensors["model"]
     again = model_of(build, words)
-    again.load_state_dict(tensors)
+    again.load_state_dict(through_checkpoint(model, tmp_path))
     head = again.objectives["words"].head
     assert head.decoder is again.encoder.embed.words
     assert torch.equal(head.decoder.weight, model.encoder.embed.words.weight)

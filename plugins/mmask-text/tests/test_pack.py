@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mmask.api import Batch, RecipeError, SampleError, open_source
-from mmask.cli.main import run as mmask
+from mmask.testing import mmask
 from mmask_text.contact import DocumentSheet
 from mmask_text.decode import TextDecoder
 from mmask_text.pack import DocumentPacker
@@ -20,7 +20,7 @@ def stored(folder: Path, pattern: str = "*") -> dict[str, dict[str, bytes]]:
 
 
 def packed(*words: object) -> int:
-    return mmask(["data", "pack", *map(str, words)])
+    return mmask("data", "pack", *map(str, words))
 
 
 def test_a_folder_of_texts_is_a_document_a_file_with_its_class(tmp_path: Path) -> None:

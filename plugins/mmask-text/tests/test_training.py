@@ -9,10 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
 from mmask.api import RecipeError, open_source
-from mmask.cli.main import cli
+from mmask.testing import mmask
 from mmask_text.dataset import novel
 from mmask_text.training import Training, fertility
 from mmask_text.vocabulary import Vocabulary, open_vocabulary
@@ -85,19 +84,25 @@ def test_another_process_writes_the_same_bytes(tmp_path: Path) -> None:
     assert here == there
 
 
-def test_the_command_trains_reports_and_says_what_it_left_out(tmp_path: Path) -> None:
-    run = CliRunner().invoke
+def test_the_command_trains_reports_and_says_what_it_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "v.json"
-    done = run(cli, ["data", "tokenizer", "train", SHARD, "--size", "500", "--out", str(path), "--report"])
-    assert done.exit_code == 0, done.output
-    assert "wordpiece of 500 ids from 22 documents" in done.output and "tokens a word" in done.output
-    again = run(cli, ["data", "tokenizer", "report", SHARD, "--vocabulary", str(path)])
-    assert again.output.splitlines()[-1] == next(line for line in done.output.splitlines() if "fertility" in line)
-    some = run(cli, ["data", "tokenizer", "train", SHARD, "--size", "300", "--out", str(path), "--samples", "5"])
-    assert "from 5 documents" in some.output
-    wrong = run(cli, ["data", "tokenizer", "train", SHARD, "--kind", "unigram", "--out", str(path)])
-    assert wrong.exit_code != 0 and "must end in .model" in str(wrong.exception)
-    nothing = run(cli, ["data", "tokenizer", "train", SHARD, "--field", "txet", "--out", str(path)])
-    assert "none of 22 samples" in str(nothing.exception)
-    assert "tokenizer" in run(cli, ["data", "--help"]).output
-    assert "train a vocabulary" not in run(cli, ["--help"]).output
+
+    def train(*words: str | Path) -> int:
+        return mmask("data", "tokenizer", "train", SHARD, *words)
+
+    assert train("--size", "500", "--out", path, "--report") == 0
+    told = capsys.readouterr().out
+    assert "wordpiece of 500 ids from 22 documents" in told and "tokens a word" in told
+    assert mmask("data", "tokenizer", "report", SHARD, "--vocabulary", path) == 0
+    again = capsys.readouterr().out
+    assert again.splitlines()[-1] == next(line for line in told.splitlines() if "fertility" in line)
+    assert train("--size", "300", "--out", path, "--samples", "5") == 0
+    assert "from 5 documents" in capsys.readouterr().out
+    assert train("--kind", "unigram", "--out", path) != 0
+    assert "must end in .model" in capsys.readouterr().err
+    assert train("--field", "txet", "--out", path) != 0
+    assert "none of 22 samples" in capsys.readouterr().err
+    assert mmask("data", "--help") == 0 and "tokenizer" in capsys.readouterr().out
+    assert mmask("--help") == 0 and "train a vocabulary" not in capsys.readouterr().out

@@ -15,9 +15,8 @@ import pytest
 import torch
 
 from mmask.api import Batch, MaskedModel, MaskPlan, use
-from mmask.plugin.host import Host
+from mmask.testing import build
 from mmask.testing.golden import Golden, assert_close, golden_files, load_golden
-from mmask.train.build import build_model
 from mmask_audio.recipes.wav2vec2 import wav2vec2
 from mmask_audio.wav2vec2.weights import Wav2Vec2Weights
 
@@ -29,11 +28,6 @@ EACH = pytest.mark.parametrize("path", FILES, ids=[path.name for path in FILES])
 @cache
 def golden(path: Path) -> Golden:
     return load_golden(path)
-
-
-@cache
-def host() -> Host:
-    return Host()
 
 
 def model_of(file: Golden, *, fast: bool = True) -> MaskedModel:
@@ -60,7 +54,7 @@ def model_of(file: Golden, *, fast: bool = True) -> MaskedModel:
     )
     contrast.loss = use("sampled-contrast", temperature=c["contrastive_logits_temperature"], fast=fast)
     contrast.options = {"diversity": c["diversity_loss_weight"]}
-    model = build_model(recipe, host()).double()
+    model = build(recipe).double()
     assert not list(Wav2Vec2Weights().load(model, file.weights))
     return model
 

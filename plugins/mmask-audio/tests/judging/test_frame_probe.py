@@ -9,15 +9,10 @@ import tarfile
 import numpy as np
 import pytest
 import soundfile
-import torch
 from safetensors.torch import save_file
 
 from mmask.api import Sample, SampleError, SampleId
-from mmask.cli.main import run as mmask
-from mmask.export.bring import bring
-from mmask.plugin.host import Host
-from mmask.recipe.resolve import resolve
-from mmask.train.build import build_model
+from mmask.testing import build, import_run, mmask
 from mmask_audio.frame_probe import Spans, _at_frames
 from mmask_audio.wav2vec2.weights import Wav2Vec2Weights
 
@@ -63,20 +58,19 @@ def test_spans_are_read_and_faults_are_named():
 
 
 def test_tones_are_told_apart_at_every_frame(tmp_path):
-    host = Host()
-    made = resolve(host, recipe="wav2vec2-tiny", overrides=[
+    sizes = [
         "networks.encoder.width=32", "networks.encoder.depth=2", "networks.encoder.heads=2",
         "networks.encoder.positions=5", "networks.encoder.position_groups=4", "tokenize.audio.channels=24",
         "tokenize.audio.norm=layer", "data.decode.audio.seconds=0.2", "data.decode.audio.min_seconds=0.05",
-    ])
-    torch.manual_seed(5)
-    weights = Wav2Vec2Weights().write(build_model(made.recipe, host))
-    save_file({name: value.contiguous() for name, value in weights.items()}, tmp_path / "w.safetensors")
-    list(bring(tmp_path / "w.safetensors", "wav2vec2", made, host, tmp_path / "run"))
+    ]
+    weights = Wav2Vec2Weights().write(build("wav2vec2-tiny", 5, overrides=sizes, profile="demo"))
+    file, run = tmp_path / "w.safetensors", tmp_path / "run"
+    save_file({name: value.contiguous() for name, value in weights.items()}, file)
+    import_run(file, "wav2vec2", run, recipe="wav2vec2-tiny", overrides=sizes, profile="demo")
     fit, val = shard(tmp_path / "fit.tar", 20, 0), shard(tmp_path / "val.tar", 6, 1)
     out = tmp_path / "frames.json"
     flags = ["--data", fit, "--val", val, "--device", "cpu", "--out", str(out)]
-    assert mmask(["eval", "frames", str(tmp_path / "run"), *flags, "epochs=15", "lrs=[0.01]", "batch=128"]) == 0
+    assert mmask("eval", "frames", run, *flags, "epochs=15", "lrs=[0.01]", "batch=128") == 0
     told = json.loads(out.read_text())["results"][0]["seeds"][0]
     assert told["accuracy"] > 0.85 and told["balanced"] > 0.8, told
     about = told["about"]

@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from mmask import testing
 from mmask.api import Batch, MaskedModel, Recipe, use
-from mmask.plugin.host import Host
-from mmask.train.build import build_model
 from mmask_audio.recipes.wav2vec2 import wav2vec2
 
 FRONT = {"channels": 8, "kernels": (10, 3, 2), "strides": (5, 2, 2)}  # a frame of 30 samples each 20
@@ -24,11 +23,6 @@ def _one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="session")
-def host() -> Host:
-    return Host()
 
 
 def small(*, front: dict[str, Any] | None = None, diversity: dict[str, Any] | None = None, **encoder: Any) -> Recipe:
@@ -49,10 +43,9 @@ def small(*, front: dict[str, Any] | None = None, diversity: dict[str, Any] | No
 
 
 @pytest.fixture(scope="session")
-def build(host) -> Callable[..., MaskedModel]:
+def build() -> Callable[..., MaskedModel]:
     def make(recipe: Recipe | None = None, seed: int = 0, **options: Any) -> MaskedModel:
-        torch.manual_seed(seed)
-        return build_model(recipe or small(**options), host).double()
+        return testing.build(recipe or small(**options), seed).double()
 
     return make
 

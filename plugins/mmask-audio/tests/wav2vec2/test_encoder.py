@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mmask.api import PlanError
-from mmask.train.optim import layer_shares
+from mmask.testing import layer_shares
 
 BOTH = pytest.mark.parametrize("pre_norm", [False, True], ids=["post", "pre"])
 

@@ -8,13 +8,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from mmask import load_recipe, load_run
 from mmask.api import ExportError
-from mmask.export.bring import bring
-from mmask.export.flow import Wanted, export
-from mmask.plugin.host import Host
-from mmask.recipe.resolve import resolve
-from mmask.train.build import build_model
-from mmask.train.revive import load_model, load_resolved
+from mmask.testing import build, export_run, import_run
 from mmask_audio.wav2vec2.export.to_hf import HfSpeechExporter
 from mmask_audio.wav2vec2.export.to_torchaudio import TorchaudioExporter
 from mmask_audio.wav2vec2.weights import Wav2Vec2Weights
@@ -40,22 +36,17 @@ def works(name: str) -> str:
     return ""
 
 
-@pytest.fixture(scope="module")
-def host():
-    return Host()
-
-
 @pytest.fixture
-def fresh(tmp_path, host):
+def fresh(tmp_path):
     """A run at step 0, without training."""
 
     def make(*more):
-        made = resolve(host, recipe="wav2vec2-tiny", overrides=[*TINY, *more])
-        torch.manual_seed(5)
-        weights = Wav2Vec2Weights().write(build_model(made.recipe, host))
+        sizes = [*TINY, *more]
+        weights = Wav2Vec2Weights().write(build("wav2vec2-tiny", 5, overrides=sizes, profile="demo"))
         moved = {name: value + 0.05 * torch.randn_like(value) for name, value in weights.items()}
         save_file(moved, tmp_path / "w.safetensors")
-        list(bring(tmp_path / "w.safetensors", "wav2vec2", made, host, tmp_path / "fresh"))
+        file = tmp_path / "w.safetensors"
+        import_run(file, "wav2vec2", tmp_path / "fresh", recipe="wav2vec2-tiny", overrides=sizes, profile="demo")
         return tmp_path / "fresh"
 
     return make
@@ -69,15 +60,15 @@ BACK = [  # format, options, the network, what stays behind
 
 
 @pytest.mark.parametrize(("form", "options", "network", "behind"), BACK, ids=["hf", "hf-whole", "torchaudio"])
-def test_a_run_comes_back_equal(form, options, network, behind, fresh, host, tmp_path):
+def test_a_run_comes_back_equal(form, options, network, behind, fresh, tmp_path):
     why = works(form)
     if why:
         pytest.skip(why)
     run, format_ = fresh(*network), Wav2Vec2Weights()
-    made = export(run, host, Wanted(form, tmp_path / "out", options))
+    made = export_run(run, form, tmp_path / "out", **options)
     assert {one.name for one in made.differences} == ({"predicted", "codes"} if options else {"features"})
     assert max(one.relative for one in made.differences) < 1e-9
-    again = load_model(run, host)
+    again = load_run(run)
     before = {name: value.clone() for name, value in format_.write(again).items()}
     for part in again.parameters():
         part.data.zero_()
@@ -88,20 +79,20 @@ def test_a_run_comes_back_equal(form, options, network, behind, fresh, host, tmp
     assert all(torch.equal(before[name], after[name]) for name in before if name not in missing)
 
 
-def test_what_a_form_cannot_hold_is_said(fresh, host, tmp_path):
+def test_what_a_form_cannot_hold_is_said(fresh, tmp_path):
     run = fresh("networks.encoder.eps=1e-6")
     with pytest.raises(ExportError, match=r"eps 1e-5, this network's 1e-06"):
-        TorchaudioExporter().write(load_model(run, host), load_resolved(run, host).recipe, tmp_path)
-    bare = load_model(run, host)
+        TorchaudioExporter().write(load_run(run), load_recipe(str(run / "recipe.toml")), tmp_path)
+    bare = load_run(run)
     bare.tokenizers.clear()
     with pytest.raises(ExportError, match="does not start with the convolutions"):
-        HfSpeechExporter().write(bare, load_resolved(run, host).recipe, tmp_path)
+        HfSpeechExporter().write(bare, load_recipe(str(run / "recipe.toml")), tmp_path)
 
 
-def test_written_files_say_what_the_network_is(fresh, host, tmp_path):
+def test_written_files_say_what_the_network_is(fresh, tmp_path):
     run, out = fresh(*LAYER), tmp_path / "out"
     out.mkdir()
-    HfSpeechExporter(whole=True).write(load_model(run, host), load_resolved(run, host).recipe, out)
+    HfSpeechExporter(whole=True).write(load_run(run), load_recipe(str(run / "recipe.toml")), out)
     config = json.loads((out / "config.json").read_text())
     assert config["conv_kernel"] == [10, 3, 2] and config["do_stable_layer_norm"] and config["conv_bias"]
     assert (config["num_codevectors_per_group"], config["contrastive_logits_temperature"]) == (6, 0.1)

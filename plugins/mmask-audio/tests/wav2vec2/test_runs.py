@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mmask.cli.main import run as mmask
+from mmask.testing import mmask
 
 SMALL = [
     "tokenize.audio.channels=16", "networks.encoder.width=32", "networks.encoder.depth=3", "networks.encoder.heads=2",
@@ -25,7 +25,7 @@ KEPT = (
 
 def train(out: Path, *more: str) -> list[dict[str, Any]]:
     flags = ["--steps", "6", "--save-every", "3", "--log-every", "1", "--workers", "0", "--device", "cpu"]
-    assert mmask(["train", "--recipe", "wav2vec2-tiny", "--out", str(out), *flags, *more, *SMALL]) == 0
+    assert mmask("train", "--recipe", "wav2vec2-tiny", "--out", out, *flags, *more, *SMALL) == 0
     rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     return [{key: row[key] for key in KEPT if key in row} for row in rows]
 
