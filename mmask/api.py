@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from mmask.layers.ranks import across_ranks  # noqa: F401
     from mmask.layers.segments import Segments  # noqa: F401
     from mmask.layers.transformer import ACTIVATIONS, LayerParts, StackParts, Transformer  # noqa: F401
+    from mmask.library import load_run  # noqa: F401
     from mmask.protocols import *  # noqa: F403
     from mmask.recipe.schema import *  # noqa: F403
     from mmask.tokenize.grid import grid_shape, patchify, unpatchify  # noqa: F401
@@ -49,14 +50,14 @@ _TABLE = {
     ),
     "mmask.keyed": ("Keys", "fold", "seeded_scope", "single"),
     "mmask.types": (
-        "Action", "Batch", "Encoded", "Labelled", "Layout", "Losses", "MaskPlan", "Prediction", "Record",
+        "Action", "Batch", "Encoded", "Judged", "Labelled", "Layout", "Losses", "MaskPlan", "Prediction", "Record",
         "Sample", "SampleId", "Scored", "Share", "Target", "TargetSource", "Term", "Tokens", "Verdict",
         "View", "Visibility",
     ),
     "mmask.protocols": (
         "Corruption", "Decoder", "Encoder", "Evaluator", "Exporter", "Head", "Loss", "Masker", "Objective",
         "Packer", "Plans", "Preview", "Scene", "ScoredMasker", "Subject", "TargetMaker", "Tokenizer",
-        "Tracker", "WeightsFormat",
+        "Tracker", "WeightsFormat", "WholeModel",
     ),
     "mmask.recipe.schema": (
         "DataSection", "NetworkSection", "ObjectiveSection", "OptimSection", "ProbeSection", "ProgramSection",
@@ -83,6 +84,7 @@ _TABLE = {
     "mmask.train.model": ("MaskedModel", "PlanMaker", "ViewMaker"),
     "mmask.train.program": ("Program", "Task"),
     "mmask.layers.ranks": ("across_ranks",),
+    "mmask.library": ("load_run",),
 }
 
 _HOME = {name: module for module, names in _TABLE.items() for name in names}
