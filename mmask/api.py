@@ -60,7 +60,7 @@ _TABLE = {
         "Tracker", "WeightsFormat", "WholeModel",
     ),
     "mmask.recipe.schema": (
-        "DataSection", "NetworkSection", "ObjectiveSection", "OptimSection", "ProbeSection", "ProgramSection",
+        "DataSection", "NetworkSection", "ObjectiveSection", "OptimSection", "PackSection", "ProbeSection", "ProgramSection",
         "Recipe", "ScheduleSection", "Source", "Spec", "TaskSection", "TrainSection", "ViewSection", "use",
     ),
     "mmask.data.source": ("open_source",),
