@@ -153,10 +153,10 @@ class Bench:
 
     def shards(self, name: str, split: str) -> str:
         """Shards of a set that tools/fetch_text.py wrote."""
-        found = sorted((self.given.data / name).glob(f"{split}-*.tar"))
-        if not found:
-            raise SystemExit(f"{self.given.data / name} has no {split}-*.tar: run tools/fetch_text.py first")
-        return f"{{{','.join(map(str, found))}}}" if len(found) > 1 else str(found[0])
+        pattern = self.given.data / name / f"{split}-*.tar"
+        if not list(pattern.parent.glob(pattern.name)):
+            raise SystemExit(f"{pattern} matches nothing: run tools/fetch_text.py first")
+        return str(pattern)
 
     def words(self) -> None:
         """The vocabulary of all arms."""
@@ -179,7 +179,8 @@ class Bench:
         self.mmask(
             name, "train", "--recipe", arm.recipe, *data, *held, "--out", folder, "--seed", seed, "--steps", steps,
             "--batch-size", given.batch_size, "--workers", 0, "--device", "cpu", "--save-every", steps, *sizes,
-            f"data.pack.length={given.length}", f"data.decode.text.vocabulary={self.vocabulary}",
+            f"data.pack.length={given.length}", "data.pack.window=256", "data.streams=4",  # a first step that reads little
+            f"data.decode.text.vocabulary={self.vocabulary}",
             f"tokenize.text.vocabulary={self.vocabulary}", "tokenize.text.size=none", "mask.cap=none", *arm.options,
             f"optim.lr={lr:g}", f"schedule.warmup_steps={max(1, steps // 10)}", "schedule.min_lr=0",
             "train.val_samples=128", "train.probe=none",
