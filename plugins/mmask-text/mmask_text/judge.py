@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmask.api import Batch, Judged, MaskPlan, RecipeError, Scored, Tokens, WholeModel
+from mmask.api import Batch, Judged, RecipeError, Tokens, WholeModel
 from mmask_text.words import WordModel
 
 _MODES = ("plans", "each", "both")
