@@ -70,7 +70,8 @@ class Probe:
             else:  # too few labels to hold any out
                 lrs = (sorted(lrs)[len(lrs) // 2],)
         head = self._train(fit, lrs[:1], seed)[0]
-        return Verdict(Goal.of(fit).scores(self._outputs(head, test)), {"lr": lrs[0], "epochs": self.course.epochs, **about})
+        about = {"lr": lrs[0], "epochs": self.course.epochs, **about}
+        return Verdict(Goal.of(fit).scores(self._outputs(head, test)), about)
 
     def _choose(self, fit: Labelled, tune: Tensor, seed: int) -> tuple[tuple[float, ...], dict[str, object]]:
         held = fit.take(tune.nonzero()[:, 0])

@@ -32,7 +32,8 @@ class Request:
 
     task: an evaluator by name. options: its own. data, val: labelled URLs to fit and to test on; without ``data``
     those of the run, without ``val`` a fifth of ``data`` is held out by sample id. labels: how many may be used;
-    several make a result each. metrics: by name; the usual ones without any. seeds: how many times, with seed ``first``, ``first`` + 1, ...
+    several make a result each. metrics: by name; the usual ones without any. seeds: how many times, with
+    seed ``first``, ``first`` + 1, ...
     """
 
     task: str
@@ -100,7 +101,10 @@ def load(arm: Arm, host: Host, request: Request, wants: str) -> tuple[Labelled, 
     known, tested, classes = pair(fit, test, _kind(answers, wants))
     told = {
         "step": subject.step, "classes": [answers.names[one] if answers.names else one for one in classes.tolist()],
-        "data": {"fit": subject.name, "fit_samples": len(known), "test": source, "test_samples": len(tested), "decode": list(request.reading.overrides)},
+        "data": {
+            "fit": subject.name, "fit_samples": len(known), "test": source, "test_samples": len(tested),
+            "decode": list(request.reading.overrides),
+        },
     }
     if wants == "network":
         subject.classes = other.classes = None if answers.real else classes

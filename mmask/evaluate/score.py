@@ -18,8 +18,8 @@ from mmask.types import Labelled, Verdict
 
 @dataclass(frozen=True)
 class Tried:
-    """One seed. numbers: metric -> value. about: what the evaluator said. confusion: (C, C) counts, truth by row; (0, 0)
-    where there are no classes."""
+    """One seed. numbers: metric -> value. about: what the evaluator said. confusion: (C, C) counts, truth by row;
+    (0, 0) where there are no classes."""
 
     seed: int
     fitted: int

@@ -50,7 +50,9 @@ def draw_confusion(path: Path, result: Result) -> Path:
                 colour = "white" if share > 0.5 else "black"
                 axes.text(column, row, f"{share * 100:.0f}", ha="center", va="center", color=colour, fontsize=7)
     axes.set(xlabel="predicted", ylabel="true")
-    axes.set_title(f"{result.arm}: {result.task}, {result.labels} labels, {result.metrics[0]} {result.spread().shown(result.metrics[0])}", fontsize=9)
+    main = result.metrics[0]
+    found = result.spread().shown(main)
+    axes.set_title(f"{result.arm}: {result.task}, {result.labels} labels, {main} {found}", fontsize=9)
     figure.colorbar(image, ax=axes, shrink=0.7, label="share of the true class")
     figure.savefig(path, dpi=110)
     return path

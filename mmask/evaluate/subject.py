@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,7 +72,7 @@ class Reading:
     limit: int | None = None
     cache: bool = True
     overrides: tuple[str, ...] = ()
-    answers: Answers = Answers()
+    answers: Answers = field(default_factory=Answers)
     units: str = ""
 
 
@@ -99,7 +99,8 @@ class RunSubject:
         self.stream: Stream = open_stream(section, seed=self.recipe.train.seed)
         self.rows = spread(len(self.stream), reading.limit)
         self.classes: np.ndarray | None = None
-        self.answers, self._width, self._front = reading.answers, 0, None
+        self.answers, self._width = reading.answers, 0
+        self._front: MaskedModel | None = None
 
     @property
     def width(self) -> int:

@@ -152,7 +152,8 @@ def pair(
     fit: Mapping[str, Tensor], test: Mapping[str, Tensor], known: int | None = None
 ) -> tuple[Labelled, Labelled, np.ndarray]:
     """Two tables of `collect`, with ``labels``, as what evaluators get, and the labels that their classes stand
-    for. known: the number of classes, where labels are not those classes: 0 for numbers. Raises DataError where there is nothing to learn or nothing to tell apart."""
+    for. known: the number of classes, where labels are not those classes: 0 for numbers. Raises
+    DataError where there is nothing to learn or nothing to tell apart."""
     classes = np.unique(np.concatenate([fit["labels"].numpy(), test["labels"].numpy()]))
     if len(fit["labels"]) < 2 or not len(test["labels"]):
         raise DataError(

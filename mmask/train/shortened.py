@@ -12,7 +12,7 @@ from mmask.types import Sample
 
 
 def shortened(decoders: Mapping[str, Any], data: DataSection) -> dict[str, Any]:
-    """The decoders, cutting the ends of samples that are longer than ``data.pack.length``; as they are without packs."""
+    """The decoders, cutting the ends of samples longer than ``data.pack.length``; as they are without packs."""
     if data.pack is None:
         return dict(decoders)
     return {name: Shortened(one, data.pack.by, data.pack.length) for name, one in decoders.items()}

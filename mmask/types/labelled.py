@@ -58,8 +58,8 @@ class Verdict:
 
     scores: (M, C) float, larger for more likely classes; any monotone scale; (M, 1), the numbers themselves, where
     labels are numbers. about: what it chose and saw (the learning rate taken, epochs), plain values for JSON. ids: (M,)
-    int64 sample ids of the rows, where they are not all test samples in order. labels: (M,) the truth of the rows, where
-    places have labels of their own.
+    int64 sample ids of the rows, where they are not all test samples in order. labels: (M,) the truth of the rows,
+    where places have labels of their own.
     """
 
     scores: torch.Tensor
