@@ -63,8 +63,8 @@ _TABLE = {
         "Tracker", "WeightsFormat", "WholeModel",
     ),
     "mmask.recipe.schema": (
-        "DataSection", "NetworkSection", "ObjectiveSection", "OptimSection", "PackSection", "ProbeSection", "ProgramSection",
-        "Recipe", "ScheduleSection", "Source", "Spec", "TaskSection", "TrainSection", "ViewSection", "use",
+        "DataSection", "NetworkSection", "ObjectiveSection", "OptimSection", "PackSection", "ProbeSection",
+        "ProgramSection", "Recipe", "ScheduleSection", "Source", "Spec", "TaskSection", "TrainSection", "ViewSection", "use",
     ),
     "mmask.data.source": ("open_source",),
     "mmask.mask.partners": ("partners",),

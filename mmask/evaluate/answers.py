@@ -54,7 +54,8 @@ class Answers:
             return {"label": np.float32(_real(value))}
         if self.names:
             return {"label": np.int64(self._numbers.get(str(value), NO_LABEL))}
-        return {"label": np.int64(NO_LABEL if _whole(value) is None else _whole(value))}
+        number = _whole(value)
+        return {"label": np.int64(NO_LABEL if number is None else number)}
 
     @cached_property
     def _numbers(self) -> dict[str, int]:

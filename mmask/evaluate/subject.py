@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from copy import copy
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, dataclass, field, replace
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,7 +75,7 @@ class Reading:
     limit: int | None = None
     cache: bool = True
     overrides: tuple[str, ...] = ()
-    answers: Answers = Answers()
+    answers: Answers = field(default_factory=Answers)
     units: str = ""
 
 

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
     from mmask.types import (
         Batch,
-        Judged,
         Labelled,
         Verdict,
     )

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from mmask.data.loader import Loader
@@ -19,6 +18,7 @@ from mmask.recipe.schema import DataSection, Recipe, Source
 from mmask.train.features import collect
 from mmask.train.precision import Precision, pick_device
 from mmask.train.revive import load_model, load_resolved
+from mmask.train.shortened import shortened
 from mmask.train.source import with_dataset
 from mmask.types import Sample
 
@@ -102,33 +102,7 @@ def labelled_decoders(recipe: Recipe, host: Host) -> dict[str, Any]:
     made: dict[str, Any] = {
         name: host.build("decoder", spec, where=f"data.decode.{name}") for name, spec in recipe.data.decode.items()
     }
-    pack = recipe.data.pack
-    if pack is not None:
-        made = {name: Shortened(one, pack.by, pack.length) for name, one in made.items()}
-    return {**made, "label": Labels()}
-
-
-class Shortened:
-    """A decoder whose samples are at most ``length`` long: what a run that packs saw as one sample.
-
-    by: the field whose first axis is the length; fields ``by.x`` of the same length are cut with it.
-    """
-
-    def __init__(self, inner: Any, by: str, length: int) -> None:
-        self.inner, self.by, self.length = inner, by, length
-        self.ragged = getattr(inner, "ragged", ())
-
-    def __call__(self, sample: Sample, keys: Any) -> Mapping[str, Any]:
-        """What the decoder makes, without its end."""
-        made = dict(self.inner(sample, keys))
-        whole = made.get(self.by)
-        if whole is None or len(whole) <= self.length:
-            return made
-        cut = [
-            name for name, value in made.items()
-            if (name == self.by or name.startswith(f"{self.by}.")) and np.ndim(value) and len(value) == len(whole)
-        ]
-        return {**made, **{name: made[name][: self.length] for name in cut}}
+    return {**shortened(made, recipe.data), "label": Labels()}
 
 
 def write_features(path: Path, tensors: dict[str, torch.Tensor], about: Mapping[str, str]) -> None:

@@ -4,9 +4,9 @@
     python tools/bench/text_table.py --data data/text --out runs/text --jobs 2 --doc docs/benchmarks/text.md
 
 Every arm sees the same ``--tokens`` of LibreOffice's help and Debian's package descriptions in packs of ``--length``,
-through one WordPiece vocabulary of ``--vocabulary`` pieces trained on these shards, under one rule of tuning: three peak
-learning rates a factor of three apart, each for a quarter of the tokens with seed 0, and the one whose linear probe on a
-held-out fifth of Reuters' *training* shards is best is used for all seeds. All networks are ``--depth`` layers of
+through one WordPiece vocabulary of ``--vocabulary`` pieces trained on these shards, under one rule of tuning: three
+peak learning rates a factor of three apart, each for a quarter of the tokens with seed 0, and the one whose linear probe
+on a held-out fifth of Reuters' *training* shards is best is used for all seeds. All networks are ``--depth`` layers of
 ``--width``. Then, for each seed and for Reuters R8 and 20 Newsgroups:
 
 - ``linear``: a linear probe with ``--few`` labels for each class;
@@ -167,11 +167,10 @@ class Bench:
     def train(self, arm: Arm, name: str, seed: int, lr: float, steps: int) -> Path:
         """Pretrain into ``runs/<name>`` -> the folder."""
         folder, given = self.out / "runs" / name, self.given
-        heads = max(1, given.width // 64)
         networks = {"encoder": given.width, **({"generator": given.width // 2} if arm.recipe == "electra-tiny" else {})}
         sizes = [
             f"networks.{network}.{key}={value}" for network, width in networks.items()
-            for key, value in (("width", width), ("depth", given.depth), ("heads", max(1, heads * width // given.width)))
+            for key, value in (("width", width), ("depth", given.depth), ("heads", max(1, width // 64)))
         ]
         sizes += ["networks.encoder.embed_width=" + str(given.width)] if arm.recipe == "electra-tiny" else []
         data = [word for name in ("help", "packages") for word in ("--data", self.shards(name, "train"))]
@@ -179,7 +178,7 @@ class Bench:
         self.mmask(
             name, "train", "--recipe", arm.recipe, *data, *held, "--out", folder, "--seed", seed, "--steps", steps,
             "--batch-size", given.batch_size, "--workers", 0, "--device", "cpu", "--save-every", steps, *sizes,
-            f"data.pack.length={given.length}", "data.pack.window=256", "data.streams=4",  # a first step that reads little
+            f"data.pack.length={given.length}", "data.pack.window=256", "data.streams=4",  # the first step reads little
             f"data.decode.text.vocabulary={self.vocabulary}",
             f"tokenize.text.vocabulary={self.vocabulary}", "tokenize.text.size=none", "mask.cap=none", *arm.options,
             f"optim.lr={lr:g}", f"schedule.warmup_steps={max(1, steps // 10)}", "schedule.min_lr=0",

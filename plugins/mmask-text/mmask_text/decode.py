@@ -37,8 +37,8 @@ class TextDecoder:
 
     def __init__(
         self, *, vocabulary: str = DEFAULT, field: str = "text", parts: Sequence[str] = PARTS, second: str = "",
-        pair: str = "", sentences: str = "", words: str = "", name: str = "text", max_length: int | None = None, min_tokens: int = 1,
-        form: Form = "NFC", max_bytes: int = 1 << 26,
+        pair: str = "", sentences: str = "", words: str = "", name: str = "text",
+        max_length: int | None = None, min_tokens: int = 1, form: Form = "NFC", max_bytes: int = 1 << 26,
     ) -> None:
         for option, value, known in (("pair", pair, PAIRS), ("sentences", sentences, RULES), ("form", form, FORMS)):
             if value not in known and (value or option == "form"):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmask.api import Batch, Judged, MaskPlan, RecipeError, Scored, Tokens, WholeModel
+from mmask.api import Batch, Judged, RecipeError, Tokens, WholeModel
 from mmask_text.words import WordModel
 
 _MODES = ("plans", "each", "both")
@@ -91,14 +91,11 @@ class MaskedWords:
 def _one_hidden(tokens: Tokens, places: Tensor, mask_id: int, chunk: int) -> Iterator[tuple[Tokens, Tensor]]:
     """Copies of one text with one of ``places`` masked in each, and the flat index of that place in each copy."""
     assert tokens.ids is not None
-    length = int(tokens.layout.lengths()[0])
-    layout = tokens.layout.samples(torch.zeros(0, dtype=torch.int64)) if not len(places) else tokens.layout
     for some in places.split(chunk):
         rows = torch.arange(len(some), device=some.device)
-        ids = tokens.ids[:, :].expand(len(some), -1).clone()
+        ids = tokens.ids.expand(len(some), -1).clone()
         ids[rows, some] = mask_id
-        several = layout.samples(torch.zeros(len(some), dtype=torch.int64))
-        assert length <= ids.shape[1]
+        several = tokens.layout.samples(torch.zeros(len(some), dtype=torch.int64))
         yield Tokens(several, ids=ids), rows * ids.shape[1] + some
 
 

@@ -60,7 +60,8 @@ def predict(run: Path, texts: Sequence[str], top: int, objective: str, device: s
             if len(masks) > 1:
                 click.echo(f"  [MASK] {number + 1}")
             for guess in mask:
-                click.echo(f"  {guess.probability:7.2%}  {guess.token:<16} {guess.text if len(masks) == 1 else ''}".rstrip())
+                whole = guess.text if len(masks) == 1 else ""
+                click.echo(f"  {guess.probability:7.2%}  {guess.token:<16} {whole}".rstrip())
 
 
 def fill(words: WordModel, texts: Sequence[str], top: int = 5) -> list[list[list[Guess]]]:
@@ -73,7 +74,8 @@ def fill(words: WordModel, texts: Sequence[str], top: int = 5) -> list[list[list
     for text, one in zip(texts, ids, strict=True):
         if not (one == vocabulary.mask_id).any():
             name = vocabulary.token(vocabulary.mask_id)
-            raise UsageError(f"'{text}' has no [MASK]", hint=f"write [MASK]{f' (or {name})' if name != '[MASK]' else ''}")
+            other = f" (or {name})" if name != "[MASK]" else ""
+            raise UsageError(f"'{text}' has no [MASK]", hint=f"write [MASK]{other}")
         if words.longest is not None and len(one) > words.longest:
             raise UsageError(f"a text of {len(one)} pieces is longer than the {words.longest} places of this network")
     answers = []

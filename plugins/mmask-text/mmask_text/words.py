@@ -35,10 +35,10 @@ class WordModel:
         self.name = objective or next(iter(found))
         one = found[self.name]
         self.model, self.head = model, one.head
-        self.network = model.network(one.network)
+        self.network: Any = model.network(one.network)
         self.stream: str = one.stream or next(iter(model.tokenizers))
-        self.tokenizer: Any = model.tokenizers[self.stream]
-        self.vocabulary = self.tokenizer.vocabulary
+        tokenizer: Any = model.tokenizers[self.stream]
+        self.tokenizer, self.vocabulary = tokenizer, tokenizer.vocabulary
         self.device = next(self.network.parameters()).device
 
     @property
