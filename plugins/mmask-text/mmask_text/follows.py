@@ -26,7 +26,7 @@ class Follows:
         if stream is None and len(tokenizers) != 1:
             raise RecipeError(f"target 'follows' needs stream, one of {sorted(tokenizers)}")
         tokenizer = next(iter(tokenizers.values())) if stream is None else tokenizers.get(stream)
-        if not hasattr(tokenizer, "follows"):
+        if tokenizer is None or not hasattr(tokenizer, "follows"):
             raise RecipeError("target 'follows' needs the tokenizer 'ids', with pairs of texts")
         self.tokenizer = tokenizer
 

@@ -79,7 +79,7 @@ class VideoMaeExporter:
         )
 
     def inputs(self, model: Any, batch: Batch) -> dict[str, Tensor]:
-        """``clip`` (B, C, T, H, W), normalised; for the whole model also ``hidden`` (B, N) bool of a plan of its own."""
+        """``clip`` (B, C, T, H, W), normalised; for the whole model also ``hidden`` (B, N) bool, its plan."""
         _, tokenizer = _parts(model)
         clip = batch[tokenizer.field]
         if not clip.is_floating_point():

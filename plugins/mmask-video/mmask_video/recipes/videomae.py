@@ -57,7 +57,7 @@ def videomae(
 
 
 # What two cores can do in minutes: 8 frames of 64 px, cuboids of 2 x 8 x 8, so 4 x 8 x 8 = 256 of them. A quarter of
-# the places stays, not a tenth: of 8 x 8 places that would be six. Nearly the whole picture: 558 clips are learned sooner.
+# the places stays, not a tenth: of 8 x 8 places that would be six. Nearly the whole picture, since 558 clips are few.
 _DEMO: dict[str, Any] = {
     "data.decode.video.size": 64,
     "data.decode.video.frames": 8,

@@ -19,8 +19,9 @@ class ReplaceRegions:
     place. Boxes stay. In a group without another picture, ``random`` is ``zero``.
 
     group: consecutive samples that belong together; the recipe sets ``data.group`` to it. field: of the batch's
-    regions, whose ``<field>.picture`` (B,) tells pictures apart; without it every sample has its own. tokenizers (wired):
-    that of the stream splits values into features and boxes. Each draw belongs to (seed, sample, visit, view, place).
+    regions, whose ``<field>.picture`` (B,) tells pictures apart; without it every sample has its own. tokenizers
+    (wired): that of the stream splits values into features and boxes. Each draw belongs to (seed, sample, visit, view,
+    place).
     """
 
     site = "feature"

@@ -24,6 +24,7 @@ from mmask.api import (
 _PAPER = "Chen et al. 2020, UNITER: UNiversal Image-TExt Representation Learning, arXiv 1909.11740"
 _BERT = {"mask": 0.8, "random": 0.1, "keep": 0.1}
 _RATIO = 0.15  # of words, and of regions
+_GROUP = 4
 
 
 def uniter(
@@ -34,20 +35,6 @@ def uniter(
 ) -> Recipe:
     """One task a step; each hides one modality and leaves the other whole. joint: both are hidden in the tasks of
     either, the paper's comparison."""
-    group = 4
-    before = {"words": "with-hidden-regions", "hidden": "with-hidden-words"} if joint else {}
-    hide = {"words": use("token-ids"), "hidden": use("hide-regions")}
-    views = {
-        "words": ViewSection(of=before.get("words", "clean"), plan="words", corrupt=hide["words"]),
-        "hidden": ViewSection(of=before.get("hidden", "clean"), plan="regions", corrupt=hide["hidden"]),
-        "paired": ViewSection(plan=None, corrupt=use("swap-pictures", group=group), streams=["regions"]),
-    }
-    if joint:
-        views = {
-            "with-hidden-words": ViewSection(plan="words", corrupt=hide["words"]),
-            "with-hidden-regions": ViewSection(plan="regions", corrupt=hide["hidden"]), **views,
-        }
-    soft = use("region-classes", classes=classes)
     return Recipe(
         name=name, summary=summary, paper=_PAPER,
         data=DataSection(
@@ -56,7 +43,7 @@ def uniter(
                 "regions": use("regions", **(regions or {"threshold": 0.2, "least": 10, "most": 100})),
                 "text": use("text", vocabulary=vocabulary, field="caption", max_length=words),
             },
-            batch_size=batch_size, group=group,
+            batch_size=batch_size, group=_GROUP,
         ),
         tokenize={
             "text": use("ids", vocabulary=vocabulary, **({} if size is None else {"size": size})),
@@ -66,25 +53,9 @@ def uniter(
             "words": use("independent", ratio=_RATIO, force="first", shares=_BERT, on=["text"]),
             "regions": use("independent", ratio=_RATIO, force="any", on=["regions"]),
         },
-        views=views,
+        views=_views(joint),
         networks={"encoder": NetworkSection(use="uniter", width=width, depth=depth, heads=heads)},
-        objectives={
-            "mlm": ObjectiveSection(
-                view="words", stream="text", head=use("mlm"), target=use("ids", stream="text"),
-                loss=use("cross-entropy"),
-            ),
-            "mrfr": ObjectiveSection(
-                view="hidden", stream="regions", head=use("region", tied=True), target=use("region-features"),
-                loss=use("mse"),
-            ),
-            "mrc": ObjectiveSection(
-                view="hidden", stream="regions", head=use("region"), target=soft,
-                loss=use("divergence", over="mean"),  # the code's mean over regions and classes
-            ),
-            "itm": ObjectiveSection(
-                use="image-text-matching", view="paired", options={"group": group, "alignment": 0.1},
-            ),
-        },
+        objectives=_objectives(classes),
         program=ProgramSection(draw="one", tasks={
             task: TaskSection(objectives=[task], ratio=ratio)
             for task, ratio in (tasks or {"itm": 2.0, "mlm": 2.0, "mrfr": 1.0, "mrc": 1.0}).items()
@@ -95,6 +66,44 @@ def uniter(
         preview=use("words-and-regions"),
         profiles={"demo": demo or {}},
     )
+
+
+def _views(joint: bool) -> dict[str, ViewSection]:
+    """What hides words, what hides regions, and other pictures beside the same words."""
+    before = {"words": "with-hidden-regions", "hidden": "with-hidden-words"} if joint else {}
+    hide = {"words": use("token-ids"), "hidden": use("hide-regions")}
+    views = {
+        "words": ViewSection(of=before.get("words", "clean"), plan="words", corrupt=hide["words"]),
+        "hidden": ViewSection(of=before.get("hidden", "clean"), plan="regions", corrupt=hide["hidden"]),
+        "paired": ViewSection(plan=None, corrupt=use("swap-pictures", group=_GROUP), streams=["regions"]),
+    }
+    if joint:
+        views = {
+            "with-hidden-words": ViewSection(plan="words", corrupt=hide["words"]),
+            "with-hidden-regions": ViewSection(plan="regions", corrupt=hide["hidden"]), **views,
+        }
+    return views
+
+
+def _objectives(classes: int) -> dict[str, ObjectiveSection]:
+    """One for each task; matching carries the transport of words to regions."""
+    return {
+        "mlm": ObjectiveSection(
+            view="words", stream="text", head=use("mlm"), target=use("ids", stream="text"),
+            loss=use("cross-entropy"),
+        ),
+        "mrfr": ObjectiveSection(
+            view="hidden", stream="regions", head=use("region", tied=True), target=use("region-features"),
+            loss=use("mse"),
+        ),
+        "mrc": ObjectiveSection(
+            view="hidden", stream="regions", head=use("region"), target=use("region-classes", classes=classes),
+            loss=use("divergence", over="mean"),  # the code's mean over regions and classes
+        ),
+        "itm": ObjectiveSection(
+            use="image-text-matching", view="paired", options={"group": _GROUP, "alignment": 0.1},
+        ),
+    }
 
 
 def _tiny(name: str, summary: str, *, joint: bool = False) -> Recipe:
