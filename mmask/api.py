@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from mmask.layers.ranks import across_ranks  # noqa: F401
     from mmask.layers.segments import Segments  # noqa: F401
     from mmask.layers.transformer import ACTIVATIONS, LayerParts, StackParts, Transformer  # noqa: F401
-    from mmask.mask.partners import partners  # noqa: F401
     from mmask.library import load_run  # noqa: F401
+    from mmask.mask.partners import partners  # noqa: F401
     from mmask.protocols import *  # noqa: F403
     from mmask.recipe.schema import *  # noqa: F403
     from mmask.tokenize.grid import grid_shape, patchify, unpatchify  # noqa: F401

@@ -14,6 +14,7 @@ from mmask.evaluate.metrics import of_numbers
 from mmask.evaluate.score import Result, Spread, Tried, measure
 from mmask.evaluate.splits import Few
 from mmask.evaluate.subject import ENCODER, INPUT, SAMPLES, Arm, Reading, RunSubject
+from mmask.evaluate.table import read_table
 from mmask.evaluate.whole import Whole
 from mmask.keyed import fold
 from mmask.recipe.schema import use
@@ -94,9 +95,9 @@ def load(arm: Arm, host: Host, request: Request, wants: str) -> tuple[Labelled, 
     subject.answers = other.answers = answers
     if answers.units and wants == "places":
         raise UsageError(f"'{request.task}' pools places; here places have labels", hint="use linear, knn or finetune")
-    fit = subject.table(wants)
+    fit = read_table(subject, wants)
     if other is not subject:
-        test, source = other.table(wants), other.name
+        test, source = read_table(other, wants), other.name
     else:
         source = "a fifth of it, by sample id"
         side = held_out(fit["ids"])

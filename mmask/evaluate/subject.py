@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from copy import copy
-from dataclasses import astuple, dataclass, field, replace
-from hashlib import blake2b
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,24 +15,24 @@ from torch import Tensor, nn
 
 from mmask.data.loader import Loader
 from mmask.data.stream import Stream, open_stream
-from mmask.errors import CheckpointError, DataError, RecipeError, SampleError, UsageError
-from mmask.evaluate.answers import NO_LABEL, Answers
+from mmask.errors import CheckpointError, RecipeError, SampleError, UsageError
+from mmask.evaluate.answers import Answers
 from mmask.evaluate.backbone import Backbone
 from mmask.evaluate.files import as_shards
 from mmask.evaluate.subset import Subset, spread
-from mmask.evaluate.units import truth_of
+from mmask.evaluate.units import at_places, truth_of
 from mmask.plugin.options import options_of
 from mmask.recipe.schema import Recipe, Source, use
 from mmask.train.build import build_model
 from mmask.train.checkpoint import newest
 from mmask.train.embed import labelled_decoders, section_of
-from mmask.train.features import LAYERS, PLACES, POOLED, collect, encode, layer_taps, places, pooled
+from mmask.train.features import encode, layer_taps, pooled
 from mmask.train.model import MaskedModel
 from mmask.train.precision import Precision, pick_device
 from mmask.train.revive import load_resolved
 from mmask.train.seed import init_scope
 from mmask.train.weights import run_weights
-from mmask.types import Batch, Encoded, Sample
+from mmask.types import Batch, Sample
 
 if TYPE_CHECKING:
     from mmask.plugin.host import Host
@@ -119,13 +117,15 @@ class RunSubject:
     @property
     def step(self) -> int:
         """Steps of the checkpoint; 0 for a floor."""
-        return int(self._checkpoint().name.rpartition("-")[2]) if self._trained else 0
+        return int(self.checkpoint().name.rpartition("-")[2]) if self.trained else 0
 
     @property
-    def _trained(self) -> bool:
+    def trained(self) -> bool:
+        """Whether the arm has the weights of a checkpoint."""
         return self.arm.init == TRAINED and self.arm.features == ENCODER
 
-    def _checkpoint(self) -> Path:
+    def checkpoint(self) -> Path:
+        """The run's newest one. Raises CheckpointError where there is none."""
         found = newest(self.arm.run / "checkpoints")
         if found is None:
             raise CheckpointError(f"{self.arm.run} has no checkpoint", hint="is it a run's folder?")
@@ -145,7 +145,7 @@ class RunSubject:
         recipe = self.recipe.model_copy(update={"networks": {**self.recipe.networks, name: free}})
         with init_scope(recipe.train.seed):
             model = build_model(recipe, self.host)
-        if self._trained:
+        if self.trained:
             try:
                 model.load_state_dict(run_weights(self.arm.run))
             except RuntimeError as error:
@@ -189,7 +189,7 @@ class RunSubject:
         encoded = encode(model, self.precision, batch)
         if not self.answers.units:
             return pooled(encoded, kind)
-        return _at(encoded, truth_of(model, batch, self.reading.units)[0])
+        return at_places(encoded, truth_of(model, batch, self.reading.units)[0])
 
     def truth(self, batch: Batch) -> Tensor:
         """(B,) labels, or (S,) of the labelled units."""
@@ -234,15 +234,16 @@ class RunSubject:
     def train(self, rows: Tensor, *, batch: int, epochs: int, seed: int) -> Iterator[Batch]:
         """Shuffled, augmented, exactly ``epochs`` passes."""
         subset = Subset(self.stream, rows.numpy(), seed)
-        with self._loader(subset, batch, seed=seed, limit=epochs * len(rows)) as loader:
+        with self.loader(subset, batch, seed=seed, limit=epochs * len(rows)) as loader:
             yield from map(self._ready, loader)
 
     def stored(self, rows: Tensor, *, batch: int) -> Iterator[Batch]:
         """Once, in the order of ``rows``."""
-        with self._loader(Subset(self.stream, rows.numpy()), batch, evaluate=True) as loader:
+        with self.loader(Subset(self.stream, rows.numpy()), batch, evaluate=True) as loader:
             yield from map(self._ready, loader)
 
-    def _loader(self, subset: Subset, batch: int, seed: int = 0, **more: Any) -> Loader:
+    def loader(self, subset: Subset, batch: int, seed: int = 0, **more: Any) -> Loader:
+        """Samples of ``subset`` as batches on the host. more: of the `Loader`."""
         return Loader(
             subset, self._decoders(), batch_size=batch,  # type: ignore[arg-type]  # a subset reads as a stream
             workers=self.reading.workers, seed=seed, fault_budget=self.section.fault_budget, **more,
@@ -257,103 +258,7 @@ class RunSubject:
             batch = batch.with_field("label", torch.from_numpy(np.searchsorted(self.classes, batch["label"].numpy())))
         return self.precision.cast(batch)
 
-    def table(self, want: str) -> dict[str, Tensor]:
-        """ids, labels, and what an evaluator ``wants``; features come from the run's folder when they are there."""
-        made = self._features(want) if want in (POOLED, PLACES, LAYERS) else self._listed(want)
-        labels = made["labels"] = made.pop("label")
-        lost = int((labels.isnan() if labels.is_floating_point() else labels == NO_LABEL).sum())
-        if lost:
-            raise DataError(
-                f"{lost:,} of {len(made['labels']):,} samples of {self.name} have no label",
-                hint=f"evaluation needs '{self.answers.field}' in the part 'json' (--label names another field), or an "
-                     "integer in the part 'cls'",
-            )
-        return made
-
     @property
     def name(self) -> str:
         """The shards, for messages and files."""
         return " ".join(source.url for source in self.section.train)
-
-    def _listed(self, want: str) -> dict[str, Tensor]:
-        """Which samples there are, and their labels, without decoding: ``rows`` are the stored positions. Labels are 0
-        where they are the units', or nothing that `Answers` reads."""
-        ids: list[int] = []
-        rows, labels = [], []
-        unread = want == SAMPLES or self.answers.units
-        for one in self.stream.locate_stored(self.rows):
-            try:
-                sample = self.stream.sample(one)
-            except SampleError:
-                continue
-            ids.append(sample.id.digest())
-            rows.append(one.position)
-            labels.append(0 if unread else self.answers(sample, None)["label"])
-        known = torch.from_numpy(np.array(ids, np.uint64).view(np.int64).copy())
-        told = torch.from_numpy(np.array(labels))
-        return {"ids": known, "rows": torch.tensor(rows, dtype=torch.int64), "label": told}
-
-    def _features(self, want: str) -> dict[str, Tensor]:
-        from safetensors.torch import load_file, save_file
-
-        told = self._told(want)
-        key = blake2b(json.dumps(told, sort_keys=True, default=str).encode(), digest_size=10).hexdigest()
-        path = self.arm.run / "features" / f"{want}-{key}.safetensors"
-        if self.reading.cache and path.is_file():
-            return load_file(path)
-        model = self.model()
-        with self._loader(Subset(self.stream, self.rows), self.reading.batch, evaluate=True) as loader:
-            made = self._units(model, loader, want) if self.answers.units else collect(
-                model, self.precision, loader, want=want, pool=self.arm.pool, of_input=self.arm.features == INPUT
-            )
-        if self.reading.cache:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            aside = path.with_name(f".{path.name}.part")
-            about = {"of": json.dumps(told, default=str)}
-            save_file({name: value.contiguous() for name, value in made.items()}, aside, metadata=about)
-            aside.replace(path)
-        return made
-
-    @torch.inference_mode()
-    def _units(self, model: MaskedModel, loader: Loader, want: str) -> dict[str, Tensor]:
-        """States of the labelled units, one after another, with the ids of their samples; of every layer where that is
-        what is wanted."""
-        if self.arm.features == INPUT:
-            raise UsageError("labels of units are judged by states", hint="use --init random as the floor")
-        made: list[tuple[Tensor, Tensor, Tensor]] = []
-        taps = layer_taps(model.encoder) if want == LAYERS else ()
-        for one in loader:
-            batch = self.precision.cast(one)
-            index, truth = truth_of(model, batch, self.reading.units)
-            encoded = encode(model, self.precision, batch, taps)
-            each = [replace(encoded, state=encoded.taps[tap]) for tap in taps]
-            states = torch.stack([_at(layer, index) for layer in each], 1) if taps else _at(encoded, index)
-            length = next(iter(model.layouts(batch).values())).length
-            made.append((states.float().cpu(), truth, torch.from_numpy(one.ids.view(np.int64))[index // length]))
-        if not made:
-            raise DataError("no sample could be read", hint="look at the shards with: mmask data inspect URL")
-        states, labels, ids = (torch.cat(parts) for parts in zip(*made, strict=True))
-        return {"layers" if taps else "features": states, "label": labels, "ids": ids}
-
-    def _told(self, want: str) -> dict[str, Any]:
-        """Everything cached features depend on."""
-        weights: list[Any] = [self.recipe.train.seed]
-        if self._trained:
-            checkpoint = self._checkpoint()
-            manifest = (checkpoint / "manifest.json").read_bytes()
-            weights = [checkpoint.name, blake2b(manifest, digest_size=10).hexdigest()]
-        recipe = self.recipe.model_dump(mode="json", include={"tokenize", "networks", "exports"})
-        decode = {name: spec.model_dump(mode="json") for name, spec in self.recipe.data.decode.items()}
-        return {
-            "init": self.arm.init, "features": self.arm.features, "weights": weights, "want": want,
-            "pool": self.arm.pool, "data": [source.stamp() for source in self.stream.sources],
-            "limit": self.reading.limit, "recipe": recipe, "decode": decode, "precision": self.precision.name,
-            "plugins": self.host.versions(), "answers": [*astuple(self.answers), self.reading.units],
-            "longest": None if self.recipe.data.pack is None else self.recipe.data.pack.length,
-        }
-
-
-def _at(encoded: Encoded, index: Tensor) -> Tensor:
-    """(S, D) states at the flat indices (S,) of places."""
-    states, _ = places(encoded)
-    return states.flatten(0, 1)[index.to(states.device)]

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from mmask.errors import UsageError
+from mmask.train.features import places
 from mmask.train.model import MaskedModel
-from mmask.types import Batch
+from mmask.types import Batch, Encoded
 
 NO_LABEL = -1
 
@@ -43,13 +44,19 @@ def first_places(units: Tensor, labels: Tensor, lengths: Tensor | None) -> tuple
     fresh[:, 1:] &= units[:, 1:] != units[:, :-1]
     sizes = torch.full((len(units),), labels.shape[1]) if lengths is None else lengths.cpu()
     fresh &= units < sizes[:, None]
-    rows, places = fresh.nonzero(as_tuple=True)
-    truth = labels[rows, units[rows, places]]
+    rows, columns = fresh.nonzero(as_tuple=True)
+    truth = labels[rows, units[rows, columns]]
     kept = truth != NO_LABEL
-    return (rows * units.shape[1] + places)[kept], truth[kept]
+    return (rows * units.shape[1] + columns)[kept], truth[kept]
 
 
 def truth_of(model: MaskedModel, batch: Batch, group: str = "") -> tuple[Tensor, Tensor]:
     """`first_places` of a batch whose ``label`` holds the units' labels."""
     units, _ = units_of(model, batch, group)
     return first_places(units, batch["label"], batch.fields.get("label.length"))
+
+
+def at_places(encoded: Encoded, index: Tensor) -> Tensor:
+    """(S, D) states at the flat indices (S,) of places."""
+    states, _ = places(encoded)
+    return states.flatten(0, 1)[index.to(states.device)]

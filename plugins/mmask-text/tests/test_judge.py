@@ -112,6 +112,10 @@ def test_labels_of_words_pairs_and_numbers_from_files(tmp_path, capsys):
     assert found["classes"] == ["LOC", "O"]
     assert found["summary"]["macro-f1"]["mean"] == 1.0
     assert mmask("eval", "finetune", run, "--data", *words, "epochs=1", "--out", tmp_path / "b.json") == 0
+    assert mmask("eval", "weighted", run, "--data", *words, "epochs=20", "--out", tmp_path / "d.json") == 0
+    found = json.loads((tmp_path / "d.json").read_text())["results"][0]
+    assert found["summary"]["macro-f1"]["mean"] > 0.9
+    assert sum(found["seeds"][0]["about"]["layers"]) == pytest.approx(1, abs=1e-3)
     pairs = [file, "--label", "score", "--metric", "spearman", "data.decode.text.second=second"]
     assert mmask("eval", "linear", run, "--data", *pairs, "epochs=20", "--out", tmp_path / "c.json") == 0
     found = json.loads((tmp_path / "c.json").read_text())["results"][0]

@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from mmask.api import DataError, RecipeError
 from mmask.cli.main import run as mmask
 from mmask.evaluate.subject import Arm, Reading, RunSubject
+from mmask.evaluate.table import read_table
 from mmask.export.bring import bring
 from mmask.plugin.host import Host
 from mmask.recipe.resolve import resolve
@@ -122,7 +123,7 @@ def test_what_is_frozen_stays(options, moves, run, monkeypatch):
     monkeypatch.setattr(tune, "_model", lambda *a: kept.setdefault("model", made(*a)))
     from mmask.evaluate.run import _unlabelled
 
-    table = subject.table("samples")
+    table = read_table(subject, "samples")
     both = [part for part in _unlabelled(table, table)[:2]]
     from dataclasses import replace
 
