@@ -64,7 +64,8 @@ _TABLE = {
     ),
     "mmask.recipe.schema": (
         "DataSection", "NetworkSection", "ObjectiveSection", "OptimSection", "PackSection", "ProbeSection",
-        "ProgramSection", "Recipe", "ScheduleSection", "Source", "Spec", "TaskSection", "TrainSection", "ViewSection", "use",
+        "ProgramSection", "Recipe", "ScheduleSection", "Source", "Spec", "TaskSection", "TrainSection",
+        "ViewSection", "use",
     ),
     "mmask.data.source": ("open_source",),
     "mmask.mask.partners": ("partners",),

@@ -25,5 +25,6 @@ from mmask.types.visibility import Visibility
 
 __all__ = [
     "Action", "Batch", "Encoded", "Judged", "Labelled", "Layout", "Losses", "MaskPlan", "Prediction", "Record",
-    "Sample", "SampleId", "Scored", "Share", "Target", "TargetSource", "Term", "Tokens", "Verdict", "View", "Visibility",
+    "Sample", "SampleId", "Scored", "Share", "Target", "TargetSource", "Term", "Tokens", "Verdict",
+    "View", "Visibility",
 ]
