@@ -6,8 +6,8 @@
 Every arm sees the same ``--tokens`` of LibreOffice's help and Debian's package descriptions in packs of ``--length``,
 through one WordPiece vocabulary of ``--vocabulary`` pieces trained on these shards, under one rule of tuning: three
 peak learning rates a factor of three apart, each for a quarter of the tokens with seed 0, and the one whose linear
-probe on a held-out fifth of Reuters' *training* shards is best is used for all seeds. All networks are ``--depth`` layers of
-``--width``. Then, for each seed and for Reuters R8 and 20 Newsgroups:
+probe on a held-out fifth of Reuters' *training* shards is best is used for all seeds. All networks are ``--depth``
+layers of ``--width``. Then, for each seed and for Reuters R8 and 20 Newsgroups:
 
 - ``linear``: a linear probe with ``--few`` labels for each class;
 - ``finetune``: the whole network with as many.
