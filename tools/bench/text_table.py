@@ -264,7 +264,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/text"))
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--tokens", type=int, default=600_000, help="seen by each arm in pretraining")
+    parser.add_argument("--tokens", type=int, default=300_000, help="seen by each arm in pretraining")
     parser.add_argument("--length", type=int, default=64, help="places of a pack")
     parser.add_argument("--batch-size", type=int, default=32, help="packs of a step")
     parser.add_argument("--vocabulary", type=int, default=4096)
