@@ -6,8 +6,8 @@
 Every arm sees the same ``--tokens`` of LibreOffice's help and Debian's package descriptions in packs of ``--length``,
 through one WordPiece vocabulary of ``--vocabulary`` pieces trained on these shards, under one rule of tuning: three
 peak learning rates a factor of three apart, each for a quarter of the tokens with seed 0, and the one whose linear
-probe on a held-out fifth of Reuters' *training* shards is best is used for all seeds. All networks are ``--depth`` layers of
-``--width``. Then, for each seed and for Reuters R8 and 20 Newsgroups:
+probe on a held-out fifth of Reuters' *training* shards is best is used for all seeds. All networks are ``--depth``
+layers of ``--width``. Then, for each seed and for Reuters R8 and 20 Newsgroups:
 
 - ``linear``: a linear probe with ``--few`` labels for each class;
 - ``finetune``: the whole network with as many.
@@ -264,7 +264,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/text"))
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--tokens", type=int, default=600_000, help="seen by each arm in pretraining")
+    parser.add_argument("--tokens", type=int, default=300_000, help="seen by each arm in pretraining")
     parser.add_argument("--length", type=int, default=64, help="places of a pack")
     parser.add_argument("--batch-size", type=int, default=32, help="packs of a step")
     parser.add_argument("--vocabulary", type=int, default=4096)
