@@ -13,13 +13,12 @@ import soundfile
 import torch
 from safetensors.torch import save_file
 
-from mmask.api import DataError, RecipeError
+from mmask.api import DataError, Labelled, RecipeError
 from mmask.cli.main import run as mmask
-from mmask.evaluate.subject import Arm, Reading, RunSubject
-from mmask.evaluate.table import read_table
 from mmask.export.bring import bring
 from mmask.plugin.host import Host
 from mmask.recipe.resolve import resolve
+from mmask.testing import subject
 from mmask.train.build import build_model
 from mmask_audio.ctc.alphabet import Alphabet, frames_needed, plain
 from mmask_audio.ctc.tune import CtcTune, errors
@@ -116,19 +115,15 @@ def test_an_encoder_learns_to_read(run, tmp_path, capsys):
 ])
 def test_what_is_frozen_stays(options, moves, run, monkeypatch):
     folder, fit, _ = run
-    subject = RunSubject(Arm(folder), Host(), Reading(device="cpu", limit=8), (fit,))
+    known = subject(folder, data=(fit,), limit=8)
     kept = {}
     tune = CtcTune(epochs=1, batch=4, lr=1e-2, **options)
     made = tune._model
     monkeypatch.setattr(tune, "_model", lambda *a: kept.setdefault("model", made(*a)))
-    from mmask.evaluate.run import _unlabelled
-
-    table = read_table(subject, "samples")
-    both = [part for part in _unlabelled(table, table)[:2]]
-    from dataclasses import replace
-
-    before = {name: value.clone() for name, value in subject.encoder().state_dict().items()}
-    verdict = tune(*(replace(part, subject=subject) for part in both), seed=0)
+    rows = torch.arange(8)
+    samples = Labelled(torch.zeros(8, dtype=torch.int64), 1, rows, rows=rows, subject=known)
+    before = {name: value.clone() for name, value in known.encoder().state_dict().items()}
+    verdict = tune(samples, samples, seed=0)
     after = kept["model"].network.state_dict()
     changed = {name.split(".")[0] for name, value in after.items() if not torch.equal(value, before[name])}
     assert changed == moves
