@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from mmask.layers.ranks import across_ranks  # noqa: F401
     from mmask.layers.segments import Segments  # noqa: F401
     from mmask.layers.transformer import ACTIVATIONS, LayerParts, StackParts, Transformer  # noqa: F401
+    from mmask.library import load_run  # noqa: F401
     from mmask.mask.partners import partners  # noqa: F401
     from mmask.protocols import *  # noqa: F403
     from mmask.recipe.schema import *  # noqa: F403
@@ -52,18 +53,19 @@ _TABLE = {
     ),
     "mmask.keyed": ("Keys", "fold", "seeded_scope", "single"),
     "mmask.types": (
-        "Action", "Batch", "Encoded", "Labelled", "Layout", "Losses", "MaskPlan", "Prediction", "Record",
+        "Action", "Batch", "Encoded", "Judged", "Labelled", "Layout", "Losses", "MaskPlan", "Prediction", "Record",
         "Sample", "SampleId", "Scored", "Share", "Target", "TargetSource", "Term", "Tokens", "Verdict",
         "View", "Visibility",
     ),
     "mmask.protocols": (
         "Corruption", "Decoder", "Encoder", "Evaluator", "Exporter", "Head", "Loss", "Masker", "Objective",
         "Packer", "Plans", "Preview", "Scene", "ScoredMasker", "Subject", "TargetMaker", "Tokenizer",
-        "Tracker", "WeightsFormat",
+        "Tracker", "WeightsFormat", "WholeModel",
     ),
     "mmask.recipe.schema": (
-        "DataSection", "NetworkSection", "ObjectiveSection", "OptimSection", "ProbeSection", "ProgramSection",
-        "Recipe", "ScheduleSection", "Source", "Spec", "TaskSection", "TrainSection", "ViewSection", "use",
+        "DataSection", "NetworkSection", "ObjectiveSection", "OptimSection", "PackSection", "ProbeSection",
+        "ProgramSection", "Recipe", "ScheduleSection", "Source", "Spec", "TaskSection", "TrainSection",
+        "ViewSection", "use",
     ),
     "mmask.data.source": ("open_source",),
     "mmask.mask.partners": ("partners",),
@@ -89,6 +91,7 @@ _TABLE = {
     "mmask.train.program": ("Program", "Task"),
     "mmask.layers.ranks": ("across_ranks",),
     "mmask.evaluate.weighted": ("LayerSum", "WeightedLayers"),
+    "mmask.library": ("load_run",),
 }
 
 _HOME = {name: module for module, names in _TABLE.items() for name in names}

@@ -57,6 +57,12 @@ def shared(function: Callable[..., Any]) -> Callable[..., Any]:
                      help="Repetitions; two or more give a 95% interval."),
         click.option("--first-seed", "first", type=click.IntRange(min=0), default=0, show_default=True,
                      help="Seed of the first repetition; pair it with the pretraining's seed.", metavar="S"),
+        click.option("--label", default="label", show_default=True, metavar="FIELD",
+                     help="Of JSON parts: a class, by number or name, a number, or a list, one for each unit."),
+        click.option("--units", default="", metavar="GROUP",
+                     help="Whose labels lists are, where places are grouped in several ways."),
+        click.option("--metric", "metrics", multiple=True, metavar="NAME",
+                     help="accuracy, f1, macro-f1, matthews, ...; spearman, pearson, mse predict numbers. [top1 ...]"),
         click.option("--pool", type=click.Choice(["auto", "mean", "cls"]), default="auto", show_default=True,
                      help="The network's own pooling, the mean of the places, or the first token."),
         click.option("--batch-size", "batch", type=click.IntRange(min=1), default=64, show_default=True,
@@ -83,7 +89,9 @@ def command() -> None:
     mmask eval knn RUN --data 'train-*.tar' k=50 temperature=0.1
     mmask eval compare RUN RUN --task linear --data 'train-*.tar' --floors
 
-    A label is an integer in the part 'cls', or 'label' in the part 'json'.
+    A label is a number or a name under 'label' in the part 'json' (--label names another field), or an integer in the
+    part 'cls'. --data and --val also take files that a packer takes apart (JSONL, CSV, TSV, with the text plugin);
+    data.decode... changes how samples are read: data.decode.text.second=hypothesis.
     """
 
 
@@ -134,27 +142,37 @@ def compare(session: Session, runs: tuple[Path, ...], task: str, floors: bool, p
     arms = [Arm(run, pool=pool) for run in runs]
     if floors:
         arms += [Arm(run, RANDOM, pool=pool) for run in runs]
-        if session.host.target("evaluator", task).wants not in ("network", "samples"):
+        if session.host.target("evaluator", task).wants not in ("network", "samples", "model"):
             arms.append(Arm(runs[0], RANDOM, INPUT))
     _finish(_results(session, arms, request), out or Path(f"compare-{task.replace('/', '-')}.json"))
 
 
 def _request(task: str, given: dict[str, Any]) -> tuple[Path | None, Request]:
+    from mmask.evaluate.answers import Answers
     from mmask.evaluate.run import Request
     from mmask.evaluate.splits import Few
     from mmask.evaluate.subject import Reading
     from mmask.recipe.override import parse
 
     options: dict[str, Any] = {}
+    overrides: list[str] = []
     for text in given["options"]:
         path, value = parse(text)
+        if tuple(path[:2]) == ("data", "decode"):
+            overrides.append(text)
+            continue
         if len(path) != 1:
-            raise UsageError(f"'{text}': an evaluator's options have no dots", hint="write k=20")
+            raise UsageError(
+                f"'{text}': an evaluator's options have no dots", hint="write k=20; only data.decode... has dots",
+            )
         options[path[0]] = value
-    reading = Reading(given["batch"], given["workers"], given["device"], given["limit"], not given["no_cache"])
+    reading = Reading(
+        given["batch"], given["workers"], given["device"], given["limit"], not given["no_cache"], tuple(overrides),
+        Answers(given["label"]), given["units"],
+    )
     few = tuple(Few.parse(text) for text in given["labels"])
     seeds = given["seeds"], given["first"]
-    return given["out"], Request(task, options, given["data"], given["val"], few, *seeds, reading)
+    return given["out"], Request(task, options, given["data"], given["val"], few, *seeds, reading, given["metrics"])
 
 
 def _results(session: Session, arms: Sequence[Arm], request: Request) -> list[Result]:
@@ -173,12 +191,12 @@ def _finish(results: Sequence[Result], out: Path) -> None:
     metrics = results[0].metrics
     rows = [
         (one.arm, one.task, f"{one.step:,}", f"{one.labels} ({one.tried[0].fitted:,})", str(len(one.tried)),
-         *(str(one.spread(metric)) for metric in metrics))
+         *(one.spread(metric).shown(metric) for metric in metrics))
         for one in results
     ]
     show(("arm", "task", "step", "labels", "seeds", *metrics), rows)
     data = results[0].data
-    classes = "" if results[0].confusion is None else f", {len(results[0].classes)} classes"
+    classes = f", {len(results[0].classes)} classes" if results[0].classes else ""
     click.echo(f"{data['test_samples']:,} test samples{classes}; ± is the 95% interval")
     for path in write_results(out, results):
         click.echo(str(path))

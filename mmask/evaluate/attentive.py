@@ -34,12 +34,12 @@ class AttentiveProbe:
         self.probe = Probe(course, self._head, _inputs, device)
 
     def __call__(self, fit: Labelled, test: Labelled, *, seed: int) -> Verdict:
-        """(M, C) logits, and the learning rate that was taken."""
+        """(M, C) logits, or (M, 1) numbers, and the learning rate that was taken."""
         return self.probe(fit, test, seed)
 
     def _head(self, fit: Labelled) -> nn.Module:
         assert fit.places is not None
-        return QueryHead(fit.places.shape[2], fit.classes, self.heads)
+        return QueryHead(fit.places.shape[2], fit.outputs, self.heads)
 
 
 class QueryHead(nn.Module):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmask.errors import RecipeError
+from mmask.evaluate.goal import Goal
 from mmask.keyed import fold, seeded_scope
 from mmask.protocols import Subject
 from mmask.recipe.schema import OptimSection
@@ -50,19 +51,19 @@ class FineTune:
         self.mixup, self.cutmix, self.smoothing, self.field = mixup, cutmix, smoothing, field
 
     def __call__(self, fit: Labelled, test: Labelled, *, seed: int) -> Verdict:
-        """(M, C) logits of the last weights; nothing is chosen on the test samples."""
+        """(M, C) logits, or (M, 1) numbers, of the last weights; nothing is chosen on the test samples."""
         subject, rows = fit.subject, fit.rows
         assert subject is not None and rows is not None and test.subject is not None and test.rows is not None
         with seeded_scope(fold(seed, "finetune")), torch.enable_grad():
-            module = self._module(subject, fit.classes)
+            module = self._module(subject, fit.outputs)
             optimizer, decay = self._optimizer(module)
             loss = self._learn(module, optimizer, subject, fit, seed)
-            scores, ids = _predict(module.eval(), test.subject, test.rows, self.batch)
+            scores, labels, ids = _predict(module.eval(), test.subject, test.rows, self.batch)
         about = {
             "lr": self.lr, "epochs": self.epochs, "layer_decay": decay, "last_loss": round(loss, 5),
             "parameters": sum(p.numel() for p in module.parameters() if p.requires_grad),
         }
-        return Verdict(scores, about, ids)
+        return Verdict(Goal.of(fit).scores(scores), about, ids, labels)
 
     def _module(self, subject: Subject, classes: int) -> nn.Module:
         options = {} if self.drop_path is None else {"drop_path": self.drop_path}
@@ -87,17 +88,15 @@ class FineTune:
     ) -> float:
         """-> the mean loss of the last epoch."""
         assert fit.rows is not None
-        mix = self._mixer(fit.classes)
+        mix, goal = self._mixer(fit.classes), Goal.of(fit)
         size = min(self.batch, len(fit) - len(fit) % 2 if mix is not None else len(fit))
         steps, losses = -(-self.epochs * len(fit) // size), []
         module.train()
         for number, batch in enumerate(subject.train(fit.rows, batch=size, epochs=self.epochs, seed=seed)):
             seed_model(seed, number, 0, 0)
             set_lr(optimizer, self.lr * self._share(number / steps))
-            batch, truth = self._mixed(mix, batch)
-            loss = F.cross_entropy(
-                module(batch).float(), truth, label_smoothing=0.0 if mix is not None else self.smoothing
-            )
+            batch, truth = self._mixed(mix, batch, subject)
+            loss = goal.loss(module(batch).float(), truth, 0.0 if mix is not None else self.smoothing)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             if self.clip is not None:
@@ -120,9 +119,11 @@ class FineTune:
             mixup_alpha=self.mixup, cutmix_alpha=self.cutmix, label_smoothing=self.smoothing, num_classes=classes
         )
 
-    def _mixed(self, mix: Any, batch: Batch) -> tuple[Batch, Tensor]:
-        """The batch, and class indices (B,) or shares (B, C)."""
-        labels: Tensor = batch["label"]
+    def _mixed(self, mix: Any, batch: Batch, subject: Subject) -> tuple[Batch, Tensor]:
+        """The batch, and the truth of what the network answers: (B,), (S,) of units, or shares (B, C)."""
+        labels = subject.truth(batch)
+        if mix is not None and len(labels) != len(batch):
+            raise RecipeError("mixup and cutmix mix samples: there is one label a sample then", hint="leave them at 0")
         if mix is None:
             return batch, labels
         if len(batch) % 2:  # the last batch of the course
@@ -147,9 +148,10 @@ def _map_field(batch: Batch) -> str:
 
 
 @torch.no_grad()
-def _predict(module: nn.Module, subject: Subject, rows: Tensor, batch: int) -> tuple[Tensor, Tensor]:
-    scores, ids = [], []
+def _predict(module: nn.Module, subject: Subject, rows: Tensor, batch: int) -> tuple[Tensor, Tensor, Tensor]:
+    scores, labels, ids = [], [], []
     for one in subject.stored(rows, batch=batch):
         scores.append(module(one).float().cpu())
+        labels.append(subject.truth(one).cpu())
         ids.append(torch.from_numpy(one.ids.view("int64").copy()))
-    return torch.cat(scores), torch.cat(ids)
+    return torch.cat(scores), torch.cat(labels), torch.cat(ids)

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from mmask.errors import RecipeError
+from mmask.evaluate.goal import Goal
 from mmask.evaluate.splits import part
 from mmask.keyed import fold, permutation, seeded_scope
 from mmask.types import Labelled, Verdict
@@ -64,7 +64,7 @@ class Probe:
         lrs = self.course.lrs
         about: dict[str, Any] = {}
         if len(lrs) > 1:
-            tune = part(fit, self.course.tuning, seed)
+            tune = part(Goal.of(fit).spread(fit), self.course.tuning, seed)
             if tune.any() and not tune.all():
                 lrs, about = self._choose(fit, tune, seed)
             else:  # too few labels to hold any out
@@ -72,12 +72,14 @@ class Probe:
         head = self._train(fit, lrs[:1], seed)[0]
         said: Any = getattr(head, "about", None)
         about |= {} if said is None else said()
-        return Verdict(self._scores(head, test), {"lr": lrs[0], "epochs": self.course.epochs, **about})
+        about = {"lr": lrs[0], "epochs": self.course.epochs, **about}
+        return Verdict(Goal.of(fit).scores(self._outputs(head, test)), about)
 
     def _choose(self, fit: Labelled, tune: Tensor, seed: int) -> tuple[tuple[float, ...], dict[str, object]]:
         held = fit.take(tune.nonzero()[:, 0])
-        heads = self._train(fit.take((~tune).nonzero()[:, 0]), self.course.lrs, seed)
-        right = [float((self._scores(head, held).argmax(1) == held.labels).double().mean()) for head in heads]
+        known = fit.take((~tune).nonzero()[:, 0])
+        heads, goal = self._train(known, self.course.lrs, seed), Goal.of(known)
+        right = [goal.merit(goal.scores(self._outputs(head, held)), held.labels) for head in heads]
         best = max(range(len(heads)), key=lambda i: (right[i], -self.course.lrs[i]))
         tried = {f"{lr:g}": round(value, 4) for lr, value in zip(self.course.lrs, right, strict=True)}
         return (self.course.lrs[best],), {"tried": tried}
@@ -89,7 +91,7 @@ class Probe:
                 heads.append(self.make(fit).to(self.device).train())
             optimizers.append(self._optimizer(heads[-1], lr))
         inputs = tuple(value.to(self.device) for value in self.inputs(fit))
-        labels = fit.labels.to(self.device)
+        labels, goal = fit.labels.to(self.device), Goal.of(fit)
         steps = list(batches(len(fit), self.course.batch, self.course.epochs, seed))
         with seeded_scope(fold(seed, "dropout")), torch.enable_grad():
             for number, index in enumerate(steps):
@@ -99,7 +101,7 @@ class Probe:
                     for group in optimizer.param_groups:
                         group["lr"] = group["peak"] * factor
                     optimizer.zero_grad(set_to_none=True)
-                    F.cross_entropy(head(*rows), truth).backward()
+                    goal.loss(head(*rows), truth).backward()
                     optimizer.step()
             for head in heads:
                 _settle(head, inputs)
@@ -117,7 +119,7 @@ class Probe:
         return made
 
     @torch.no_grad()
-    def _scores(self, head: nn.Module, test: Labelled) -> Tensor:
+    def _outputs(self, head: nn.Module, test: Labelled) -> Tensor:
         inputs = self.inputs(test)
         chunks = zip(*(value.split(1024) for value in inputs), strict=True)
         return torch.cat([head(*(value.to(self.device) for value in rows)).float().cpu() for rows in chunks])

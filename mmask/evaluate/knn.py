@@ -32,7 +32,7 @@ class NearestNeighbours:
         self.k, self.temperature = k, temperature
 
     def __call__(self, fit: Labelled, test: Labelled, *, seed: int) -> Verdict:
-        """(M, C) sums of weights."""
+        """(M, C) sums of weights, or the (M, 1) weighted mean of the neighbours' numbers."""
         assert fit.features is not None and test.features is not None
         known = F.normalize(fit.features.float(), dim=1)
         k = min(self.k, len(fit))
@@ -45,4 +45,6 @@ class NearestNeighbours:
     def _votes(self, cosine: Tensor, labels: Tensor, k: int, classes: int) -> Tensor:
         near, index = cosine.topk(k, dim=1)
         weights = ((near - near[:, :1]) / self.temperature).exp()  # the nearest weighs 1: nothing overflows
+        if not classes:
+            return (weights * labels[index]).sum(1, keepdim=True) / weights.sum(1, keepdim=True)
         return cosine.new_zeros(len(cosine), classes).scatter_add_(1, labels[index], weights)

@@ -33,14 +33,14 @@ class LinearProbe:
         self.probe = Probe(course, _head, _inputs, device)
 
     def __call__(self, fit: Labelled, test: Labelled, *, seed: int) -> Verdict:
-        """(M, C) logits, and the learning rate that was taken."""
+        """(M, C) logits, or (M, 1) numbers, and the learning rate that was taken."""
         return self.probe(fit, test, seed)
 
 
 def _head(fit: Labelled) -> nn.Module:
     assert fit.features is not None
     width = fit.features.shape[1]
-    linear = nn.Linear(width, fit.classes)
+    linear = nn.Linear(width, fit.outputs)
     nn.init.trunc_normal_(linear.weight, std=0.01)
     nn.init.zeros_(linear.bias)
     return nn.Sequential(whiten(width), linear)

@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 
 from mmask.errors import DataError
+from mmask.evaluate.metrics import SHARES, metric_values
 from mmask.types import Labelled, Verdict
-
-TOP = 5
 
 
 @dataclass(frozen=True)
@@ -29,34 +28,37 @@ class Tried:
     confusion: np.ndarray | None
 
 
-def measure(verdict: Verdict, fit: Labelled, test: Labelled, seed: int) -> Tried:
-    """``top1``, ``top5`` (with more than five classes), ``balanced`` (the mean of the classes' recalls);
-    the evaluator's own numbers where it gives no scores."""
+def measure(verdict: Verdict, fit: Labelled, test: Labelled, seed: int, metrics: Sequence[str] = ()) -> Tried:
+    """The metrics asked for; by default ``top1``, ``top5`` (with more than five classes) and ``balanced`` (the mean of
+    the classes' recalls), and ``spearman`` and ``pearson`` where labels are numbers. The first one is the main one.
+    Where the evaluator gives no scores, its own numbers."""
     if verdict.scores is None:
         if not verdict.numbers:
             raise DataError("the evaluator gave neither scores nor numbers")
         return Tried(seed, len(fit), dict(verdict.numbers), dict(verdict.about), None)
-    from sklearn.metrics import confusion_matrix, recall_score, top_k_accuracy_score
+    from sklearn.metrics import confusion_matrix
 
     labels = _truth(verdict, test)
     scores = verdict.scores.double()
-    if scores.shape != (len(labels), test.classes) or not bool(torch.isfinite(scores).all()):
+    if scores.shape != (len(labels), test.outputs) or not bool(torch.isfinite(scores).all()):
         raise DataError(
-            f"the evaluator gave scores {tuple(scores.shape)}, expected finite {(len(labels), test.classes)}"
+            f"the evaluator gave scores {tuple(scores.shape)}, expected finite {(len(labels), test.outputs)}"
         )
-    truth, said, known = labels.numpy(), scores.argmax(1).numpy(), np.arange(test.classes)
-    numbers = {"top1": float((truth == said).mean())}
-    if test.classes > TOP:
-        numbers["top5"] = float(top_k_accuracy_score(truth, scores.numpy(), k=TOP, labels=known))
-    numbers["balanced"] = float(recall_score(truth, said, labels=np.unique(truth), average="macro"))
-    return Tried(seed, len(fit), numbers, dict(verdict.about), confusion_matrix(truth, said, labels=known))
+    truth = labels.numpy()
+    numbers = metric_values(metrics, truth, scores.numpy(), test.classes)
+    confusion = None
+    if test.classes:
+        confusion = confusion_matrix(truth, scores.argmax(1).numpy(), labels=np.arange(test.classes))
+    return Tried(seed, len(fit), numbers, dict(verdict.about), confusion)
 
 
 def _truth(verdict: Verdict, test: Labelled) -> Tensor:
+    if verdict.labels is not None:
+        return verdict.labels
     if verdict.ids is None:
         return test.labels
     table = dict(zip(test.ids.tolist(), test.labels.tolist(), strict=True))
-    return torch.tensor([table[one] for one in verdict.ids.tolist()], dtype=torch.int64)
+    return torch.tensor([table[one] for one in verdict.ids.tolist()], dtype=test.labels.dtype)
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,12 @@ class Spread:
         return Spread(mean, float(t.ppf(0.5 + level / 2, n - 1) * np.std(values, ddof=1) / math.sqrt(n)))
 
     def __str__(self) -> str:
-        return f"{self.mean:.1%}" + (f" ± {self.half:.1%}" if self.half is not None else "")
+        return self.shown()
+
+    def shown(self, metric: str = "top1") -> str:
+        """In percent where the metric is a share."""
+        form = ".1%" if metric in SHARES else ".4g"
+        return format(self.mean, form) + (f" ± {self.half:{form}}" if self.half is not None else "")
 
 
 @dataclass(frozen=True)
@@ -94,11 +101,11 @@ class Result:
     data: Mapping[str, Any]
     labels: str
     options: Mapping[str, Any]
-    classes: Sequence[int]
+    classes: Sequence[Any]
     tried: Sequence[Tried] = field(repr=False)
 
     def spread(self, metric: str = "") -> Spread:
-        """Over seeds; of the metric that counts unless another is named."""
+        """Over seeds, of the main metric unless another is named."""
         return Spread.of([one.numbers[metric or self.metrics[0]] for one in self.tried])
 
     @property

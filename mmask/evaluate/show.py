@@ -15,7 +15,7 @@ _NUMBERED = 20  # classes up to which cells hold their counts
 
 
 def write_results(path: Path, results: Sequence[Result]) -> list[Path]:
-    """``path`` as JSON, and a confusion picture beside it for every result -> the files."""
+    """``path`` as JSON, and a confusion picture beside it for every result with classes -> the files."""
     path.parent.mkdir(parents=True, exist_ok=True)
     body = {"mmask": __version__, "results": [result.to_json() for result in results]}
     aside = path.with_name(f".{path.name}.part")
@@ -51,7 +51,9 @@ def draw_confusion(path: Path, result: Result) -> Path:
                 colour = "white" if share > 0.5 else "black"
                 axes.text(column, row, f"{share * 100:.0f}", ha="center", va="center", color=colour, fontsize=7)
     axes.set(xlabel="predicted", ylabel="true")
-    axes.set_title(f"{result.arm}: {result.task}, {result.labels} labels, {result.spread()}", fontsize=9)
+    main = result.metrics[0]
+    told = f"{result.arm}: {result.task}, {result.labels} labels, {main} {result.spread(main).shown(main)}"
+    axes.set_title(told, fontsize=9)
     figure.colorbar(image, ax=axes, shrink=0.7, label="share of the true class")
     figure.savefig(path, dpi=110)
     return path

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mmask.errors import DataError, UsageError
+from mmask.evaluate.goal import Goal
 from mmask.keyed import Keys
 from mmask.types import Labelled
 
@@ -45,10 +46,11 @@ class Few:
         """
         if self.count is None and self.share is None and self.per_class is None:
             return fit
-        rank = class_rank(fit, seed, "few")
-        sizes = torch.bincount(fit.labels, minlength=fit.classes)
+        counted = Goal.of(fit).spread(fit)
+        rank = class_rank(counted, seed, "few")
+        sizes = torch.bincount(counted.labels, minlength=counted.classes)
         if self.share is not None:
-            keep = rank < (sizes * self.share).round().clamp_min(1)[fit.labels]
+            keep = rank < (sizes * self.share).round().clamp_min(1)[counted.labels]
         elif self.per_class is not None:
             keep = rank < self.per_class
         else:

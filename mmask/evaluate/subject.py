@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from copy import copy
-from dataclasses import dataclass
-from hashlib import blake2b
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,21 +15,24 @@ from torch import Tensor, nn
 
 from mmask.data.loader import Loader
 from mmask.data.stream import Stream, open_stream
-from mmask.errors import CheckpointError, DataError, RecipeError, SampleError, UsageError
+from mmask.errors import CheckpointError, RecipeError, SampleError, UsageError
+from mmask.evaluate.answers import Answers
 from mmask.evaluate.backbone import Backbone
+from mmask.evaluate.files import as_shards
 from mmask.evaluate.subset import Subset, spread
+from mmask.evaluate.units import at_places, truth_of
 from mmask.plugin.options import options_of
 from mmask.recipe.schema import Recipe, Source, use
 from mmask.train.build import build_model
 from mmask.train.checkpoint import newest
-from mmask.train.embed import NO_LABEL, Labels, labelled_decoders, section_of
-from mmask.train.features import LAYERS, PLACES, POOLED, collect, encode, layer_taps, pooled
+from mmask.train.embed import labelled_decoders, section_of
+from mmask.train.features import encode, layer_taps, pooled
 from mmask.train.model import MaskedModel
 from mmask.train.precision import Precision, pick_device
 from mmask.train.revive import load_resolved
 from mmask.train.seed import init_scope
 from mmask.train.weights import run_weights
-from mmask.types import Batch
+from mmask.types import Batch, Sample
 
 if TYPE_CHECKING:
     from mmask.plugin.host import Host
@@ -62,13 +64,17 @@ class Arm:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How samples are read. limit: at most so many of each set, evenly spread."""
+    """How samples are read. limit: at most so many of each set, evenly spread. overrides: ``data.decode...=value`` of
+    the run's recipe. answers: where labels are. units: the group of places that labels of units belong to."""
 
     batch: int = 64
     workers: int = 0
     device: str = "auto"
     limit: int | None = None
     cache: bool = True
+    overrides: tuple[str, ...] = ()
+    answers: Answers = field(default_factory=Answers)
+    units: str = ""
 
 
 class RunSubject:
@@ -81,10 +87,10 @@ class RunSubject:
         self, arm: Arm, host: Host, reading: Reading, data: tuple[str, ...] = (), *, held_out: bool = False
     ) -> None:
         self.arm, self.host, self.reading = arm, host, reading
-        self.recipe: Recipe = load_resolved(arm.run, host).recipe
+        self.recipe: Recipe = load_resolved(arm.run, host, reading.overrides).recipe
         self.precision = Precision.of(self.recipe.train.precision, pick_device(reading.device))
         self.device = self.precision.device
-        section = section_of(self.recipe, host, data)
+        section = section_of(self.recipe, host, [self._shards(url) for url in data])
         if held_out:
             if not section.val:
                 raise UsageError(f"{arm.run} has no held-out data", hint="give --val URL")
@@ -95,7 +101,8 @@ class RunSubject:
         self.rows = spread(len(self.stream), reading.limit)
         self.classes: np.ndarray | None = None
         self.decoders: dict[str, Any] = labelled_decoders(self.recipe, host)
-        self._width = 0
+        self.answers, self._width = reading.answers, 0
+        self._front: MaskedModel | None = None
 
     @property
     def width(self) -> int:
@@ -104,19 +111,21 @@ class RunSubject:
             model = self.model()
             with torch.no_grad():
                 one = next(self.stored(torch.from_numpy(self.rows[:1]), batch=1))
-                self._width = self._pooled(model, one, self.arm.pool).shape[1]
+                self._width = self._answer(model, one, self.arm.pool).shape[1]
         return self._width
 
     @property
     def step(self) -> int:
         """Steps of the checkpoint; 0 for a floor."""
-        return int(self._checkpoint().name.rpartition("-")[2]) if self._trained else 0
+        return int(self.checkpoint().name.rpartition("-")[2]) if self.trained else 0
 
     @property
-    def _trained(self) -> bool:
+    def trained(self) -> bool:
+        """Whether the arm has the weights of a checkpoint."""
         return self.arm.init == TRAINED and self.arm.features == ENCODER
 
-    def _checkpoint(self) -> Path:
+    def checkpoint(self) -> Path:
+        """The run's newest one. Raises CheckpointError where there is none."""
         found = newest(self.arm.run / "checkpoints")
         if found is None:
             raise CheckpointError(f"{self.arm.run} has no checkpoint", hint="is it a run's folder?")
@@ -136,7 +145,7 @@ class RunSubject:
         recipe = self.recipe.model_copy(update={"networks": {**self.recipe.networks, name: free}})
         with init_scope(recipe.train.seed):
             model = build_model(recipe, self.host)
-        if self._trained:
+        if self.trained:
             try:
                 model.load_state_dict(run_weights(self.arm.run))
             except RuntimeError as error:
@@ -150,7 +159,7 @@ class RunSubject:
             raise UsageError("the input has no network to train", hint="leave --features away")
         model = self.model(**options)
         kind = self._kind(model)
-        return Backbone(model, lambda batch: self._pooled(model, batch, kind))
+        return Backbone(model, lambda batch: self._answer(model, batch, kind))
 
     def encoder(self, *, taps: Sequence[str] = (), **options: Any) -> nn.Module:
         """A fresh copy whose answer to a batch is its `Encoded`."""
@@ -175,9 +184,35 @@ class RunSubject:
         other.decoders = {**made, **more}
         return other
 
-    def _pooled(self, model: MaskedModel, batch: Batch, kind: str) -> Tensor:
-        with self.precision.autocast():
-            return pooled(model.scene(batch, {}).encode(model.exports, "clean"), kind)
+    def _answer(self, model: MaskedModel, batch: Batch, kind: str) -> Tensor:
+        """(B, width), or (S, width) at the labelled units' first places."""
+        encoded = encode(model, self.precision, batch)
+        if not self.answers.units:
+            return pooled(encoded, kind)
+        return at_places(encoded, truth_of(model, batch, self.reading.units)[0])
+
+    def truth(self, batch: Batch) -> Tensor:
+        """(B,) labels, or (S,) of the labelled units."""
+        if not self.answers.units:
+            return batch["label"]
+        if self._front is None:
+            self._front = self.model()
+        return truth_of(self._front, batch, self.reading.units)[1].to(self.device)
+
+    def _shards(self, url: str) -> str:
+        """A labelled file as shards."""
+        shared: dict[str, Any] = {}
+        for spec in self.recipe.data.decode.values():
+            shared |= spec.options()
+        if shared.get("words"):  # the text of such samples is the list of its words
+            shared["field"] = shared["words"]
+        return as_shards(url, self.host, self.arm.run / "eval" / "data", shared)
+
+    def samples(self) -> Iterator[Sample]:
+        """The undecoded samples, without those that cannot be read."""
+        for one in self.stream.locate_stored(self.rows):
+            with suppress(SampleError):
+                yield self.stream.sample(one)
 
     @torch.no_grad()
     def _kind(self, model: MaskedModel) -> str:
@@ -199,92 +234,31 @@ class RunSubject:
     def train(self, rows: Tensor, *, batch: int, epochs: int, seed: int) -> Iterator[Batch]:
         """Shuffled, augmented, exactly ``epochs`` passes."""
         subset = Subset(self.stream, rows.numpy(), seed)
-        with self._loader(subset, batch, seed=seed, limit=epochs * len(rows)) as loader:
+        with self.loader(subset, batch, seed=seed, limit=epochs * len(rows)) as loader:
             yield from map(self._ready, loader)
 
     def stored(self, rows: Tensor, *, batch: int) -> Iterator[Batch]:
         """Once, in the order of ``rows``."""
-        with self._loader(Subset(self.stream, rows.numpy()), batch, evaluate=True) as loader:
+        with self.loader(Subset(self.stream, rows.numpy()), batch, evaluate=True) as loader:
             yield from map(self._ready, loader)
 
-    def _loader(self, subset: Subset, batch: int, seed: int = 0, **more: Any) -> Loader:
+    def loader(self, subset: Subset, batch: int, seed: int = 0, **more: Any) -> Loader:
+        """Samples of ``subset`` as batches on the host. more: of the `Loader`."""
         return Loader(
-            subset, self.decoders, batch_size=batch,  # type: ignore[arg-type]  # a subset reads as a stream
+            subset, self._decoders(), batch_size=batch,  # type: ignore[arg-type]  # a subset reads as a stream
             workers=self.reading.workers, seed=seed, fault_budget=self.section.fault_budget, **more,
         )
 
+    def _decoders(self) -> dict[str, Any]:
+        """Labels are read by what is known of them by now; who decodes otherwise reads none."""
+        return {**self.decoders, "label": self.answers} if "label" in self.decoders else self.decoders
+
     def _ready(self, batch: Batch) -> Batch:
-        if self.classes is not None:
+        if self.classes is not None and not self.answers.units:
             batch = batch.with_field("label", torch.from_numpy(np.searchsorted(self.classes, batch["label"].numpy())))
         return self.precision.cast(batch)
-
-    def table(self, want: str) -> dict[str, Tensor]:
-        """ids, labels, and what an evaluator ``wants``; features come from the run's folder when they are there."""
-        if want == SAMPLES:
-            return self._listed()
-        made = self._features(want) if want in (POOLED, PLACES, LAYERS) else self._listed(Labels())
-        made["labels"] = made.pop("label").long()
-        lost = int((made["labels"] == NO_LABEL).sum())
-        if lost:
-            raise DataError(
-                f"{lost:,} of {len(made['labels']):,} samples of {self.name} have no label",
-                hint="evaluation needs an integer in the part 'cls', or 'label' in the part 'json'",
-            )
-        return made
 
     @property
     def name(self) -> str:
         """The shards, for messages and files."""
         return " ".join(source.url for source in self.section.train)
-
-    def _listed(self, read: Labels | None = None) -> dict[str, Tensor]:
-        """Which samples there are, and their labels, without decoding: ``rows`` are the stored positions."""
-        ids, rows, labels = [], [], []
-        for one in self.stream.locate_stored(self.rows):
-            try:
-                sample = self.stream.sample(one)
-            except SampleError:
-                continue
-            ids.append(sample.id.digest())
-            rows.append(one.position)
-            labels.append(0 if read is None else read(sample, None)["label"])
-        known = torch.from_numpy(np.array(ids, np.uint64).view(np.int64).copy())
-        name = "labels" if read is None else "label"
-        return {"ids": known, "rows": torch.tensor(rows, dtype=torch.int64), name: torch.tensor(labels)}
-
-    def _features(self, want: str) -> dict[str, Tensor]:
-        from safetensors.torch import load_file, save_file
-
-        told = self._told(want)
-        key = blake2b(json.dumps(told, sort_keys=True, default=str).encode(), digest_size=10).hexdigest()
-        path = self.arm.run / "features" / f"{want}-{key}.safetensors"
-        if self.reading.cache and path.is_file():
-            return load_file(path)
-        model = self.model()
-        with self._loader(Subset(self.stream, self.rows), self.reading.batch, evaluate=True) as loader:
-            made = collect(
-                model, self.precision, loader, want=want, pool=self.arm.pool, of_input=self.arm.features == INPUT
-            )
-        if self.reading.cache:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            aside = path.with_name(f".{path.name}.part")
-            about = {"of": json.dumps(told, default=str)}
-            save_file({name: value.contiguous() for name, value in made.items()}, aside, metadata=about)
-            aside.replace(path)
-        return made
-
-    def _told(self, want: str) -> dict[str, Any]:
-        """Everything cached features depend on."""
-        weights: list[Any] = [self.recipe.train.seed]
-        if self._trained:
-            checkpoint = self._checkpoint()
-            manifest = (checkpoint / "manifest.json").read_bytes()
-            weights = [checkpoint.name, blake2b(manifest, digest_size=10).hexdigest()]
-        recipe = self.recipe.model_dump(mode="json", include={"tokenize", "networks", "exports"})
-        decode = {name: spec.model_dump(mode="json") for name, spec in self.recipe.data.decode.items()}
-        return {
-            "init": self.arm.init, "features": self.arm.features, "weights": weights, "want": want,
-            "pool": self.arm.pool, "data": [source.stamp() for source in self.stream.sources],
-            "limit": self.reading.limit, "recipe": recipe, "decode": decode, "precision": self.precision.name,
-            "plugins": self.host.versions(),
-        }

@@ -37,13 +37,13 @@ class WeightedLayers:
         self.probe = Probe(course, self._head, _inputs, device)
 
     def __call__(self, fit: Labelled, test: Labelled, *, seed: int) -> Verdict:
-        """(M, C) logits, the learning rate that was taken and the share of each layer."""
+        """(M, C) logits, or (M, 1) numbers, the learning rate that was taken and the share of each layer."""
         return self.probe(fit, test, seed)
 
     def _head(self, fit: Labelled) -> nn.Module:
         assert fit.layers is not None
         _, layers, width = fit.layers.shape
-        return WeightedHead(layers, width, fit.classes, normalise=self.normalise)
+        return WeightedHead(layers, width, fit.outputs, normalise=self.normalise)
 
 
 class LayerSum(nn.Module):

@@ -7,7 +7,7 @@ are checked by name, and their annotations and docstrings are what ``mmask recip
 
 from __future__ import annotations
 
-from mmask.protocols.around import Evaluator, Exporter, Packer, Preview, Subject, Tracker, WeightsFormat
+from mmask.protocols.around import Evaluator, Exporter, Packer, Preview, Subject, Tracker, WeightsFormat, WholeModel
 from mmask.protocols.stages import (
     Corruption,
     Decoder,
@@ -43,4 +43,5 @@ __all__ = [
     "Tokenizer",
     "Tracker",
     "WeightsFormat",
+    "WholeModel",
 ]

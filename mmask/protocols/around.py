@@ -154,12 +154,36 @@ class Subject(Protocol):
         """The samples once, in the order of ``rows``, as evaluation sees them."""
         ...
 
+    def truth(self, batch: Batch) -> torch.Tensor:
+        """(B,) what ``module(batch)`` is to be taken for: class indices, or numbers; (S,) of the labelled units, where
+        these have labels of their own and the module answers (S, width)."""
+        ...
+
+
+class WholeModel(Protocol):
+    """The model under evaluation, heads and all, and samples that it was not trained on, for evaluators that want the
+    ``model``: their call is ``(whole, *, seed) -> Judged``, and no labels are asked for.
+
+    model: a `mmask.api.MaskedModel` in evaluation mode.
+    """
+
+    model: Any
+
+    def __len__(self) -> int:
+        """How many samples there are."""
+        ...
+
+    def stored(self, count: int) -> Iterator[Batch]:
+        """At most ``count`` of the samples, evenly spread, in batches on the device, in stored order."""
+        ...
+
 
 @runtime_checkable
 class Evaluator(Protocol):
     """Judges features, or a network, on labelled samples. ``wants`` says what `Labelled` must hold: ``pooled``
     features, those of all ``layers``, the states of all ``places``, the ``network`` itself, or the network and its
-    ``samples`` without class labels, for evaluators that decode what they learn and measure it themselves."""
+    ``samples`` without class labels, for evaluators that decode what they learn and measure it themselves. With
+    ``model`` it judges a `WholeModel`."""
 
     wants: str
 

@@ -138,9 +138,11 @@ def without_packages(*names: str) -> Iterator[None]:
         yield
 
 
-def subject(run: Path, *, pool: str = "auto") -> Subject:
-    """What an evaluator with ``wants = "network"`` gets of a run: its network and its samples, on the CPU."""
+def subject(run: Path, *, pool: str = "auto", data: tuple[str, ...] = (), limit: int | None = None) -> Subject:
+    """What an evaluator with ``wants = "network"`` gets of a run: its network and its samples, on the CPU.
+
+    data: URLs, the run's own without any. limit: at most so many samples."""
     from mmask.evaluate.subject import Arm, Reading, RunSubject
     from mmask.library import plugins
 
-    return RunSubject(Arm(run, pool=pool), plugins(), Reading(device="cpu"))
+    return RunSubject(Arm(run, pool=pool), plugins(), Reading(device="cpu", limit=limit), data)

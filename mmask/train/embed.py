@@ -18,6 +18,7 @@ from mmask.recipe.schema import DataSection, Recipe, Source
 from mmask.train.features import collect
 from mmask.train.precision import Precision, pick_device
 from mmask.train.revive import load_model, load_resolved
+from mmask.train.shortened import shortened
 from mmask.train.source import with_dataset
 from mmask.types import Sample
 
@@ -101,7 +102,7 @@ def labelled_decoders(recipe: Recipe, host: Host) -> dict[str, Any]:
     made: dict[str, Any] = {
         name: host.build("decoder", spec, where=f"data.decode.{name}") for name, spec in recipe.data.decode.items()
     }
-    return {**made, "label": Labels()}
+    return {**shortened(made, recipe.data), "label": Labels()}
 
 
 def write_features(path: Path, tensors: dict[str, torch.Tensor], about: Mapping[str, str]) -> None:

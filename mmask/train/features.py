@@ -159,28 +159,33 @@ def _cat(parts: list[Tensor]) -> Tensor:
     return torch.cat([F.pad(part, (*tail, 0, longest - part.shape[1])) for part in parts])
 
 
-
-
 def held_out(ids: Tensor, share: float = 0.2) -> Tensor:
     """(N,) bool: the test part where no test samples are given. A sample's side depends on its id alone."""
     keys = Keys(0, ids.numpy().view(np.uint64), np.zeros(len(ids), np.int64))
     return torch.from_numpy(keys.uniform("held out", 1)[:, 0] < share)
 
 
-def pair(fit: Mapping[str, Tensor], test: Mapping[str, Tensor]) -> tuple[Labelled, Labelled, np.ndarray]:
+def pair(
+    fit: Mapping[str, Tensor], test: Mapping[str, Tensor], known: int | None = None
+) -> tuple[Labelled, Labelled, np.ndarray]:
     """Two tables of `collect`, with ``labels``, as what evaluators get, and the labels that their classes stand
-    for. Raises DataError where there is nothing to learn or nothing to tell apart."""
+    for. known: the number of classes, where labels are not those classes: 0 for numbers. Raises DataError where there
+    is nothing to learn or nothing to tell apart."""
     classes = np.unique(np.concatenate([fit["labels"].numpy(), test["labels"].numpy()]))
     if len(fit["labels"]) < 2 or not len(test["labels"]):
         raise DataError(
             f"there are {len(fit['labels'])} labelled samples to fit and {len(test['labels'])} to test",
             hint="give more samples, or test shards of their own",
         )
-    if len(classes) < 2:
+    if known is not None:
+        classes = np.arange(known)
+    elif len(classes) < 2:
         raise DataError(f"every sample has the label {classes[0]}, so there is nothing to tell apart")
     made = []
     for table in (fit, test):
-        labels = torch.from_numpy(np.searchsorted(classes, table["labels"].numpy()))
+        labels = table["labels"]
+        if known is None:
+            labels = torch.from_numpy(np.searchsorted(classes, labels.numpy()))
         names = [name for name in ("features", "places", "valid", "layers", "rows") if name in table]
         more: dict[str, Any] = {name: table[name] for name in names}
         made.append(Labelled(labels, len(classes), table["ids"], **more))

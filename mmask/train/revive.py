@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,13 +17,13 @@ if TYPE_CHECKING:
     from mmask.recipe.resolve import Resolved
 
 
-def load_resolved(run: Path, host: Host) -> Resolved:
-    """The recipe of a run folder. Raises UsageError when there is none."""
+def load_resolved(run: Path, host: Host, overrides: Sequence[str] = ()) -> Resolved:
+    """The recipe of a run folder, with ``key=value`` overrides. Raises UsageError when there is none."""
     from mmask.recipe.resolve import resolve
 
     if not (run / "recipe.toml").is_file():
         raise UsageError(f"{run} is no run: it has no recipe.toml", hint="give the folder that train wrote (--out)")
-    return resolve(host, config=run)
+    return resolve(host, config=run, overrides=overrides)
 
 
 def load_model(run: str | Path, host: Host, *, ema: bool = True) -> MaskedModel:

@@ -15,6 +15,7 @@ from mmask.data.stream import Stream, open_stream
 from mmask.errors import DataError
 from mmask.recipe.schema import DataSection, Recipe, Source, use
 from mmask.train.ranks import Ranks
+from mmask.train.shortened import shortened
 from mmask.types import Batch
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class StreamReader:
             name: host.build("decoder", spec, where=f"data.decode.{name}")
             for name, spec in recipe.data.decode.items()
         }
+        self.beginnings = shortened(self.decode, self.section)
         self.samples = self.units = len(self.stream)
         self.rule = rule_of(self.section)
         if self.rule is not None and self.rule.length:
@@ -92,7 +94,8 @@ class StreamReader:
             self._shut(loader)
 
     def _loader(self, stream: Stream, **options: Any) -> Loader:
-        loader = Loader(stream, self.decode, seed=self.recipe.train.seed, **options)
+        decode = self.beginnings if options.get("evaluate") else self.decode
+        loader = Loader(stream, decode, seed=self.recipe.train.seed, **options)
         self._open.append(loader)
         return loader
 

@@ -13,7 +13,7 @@ Nothing here imports torch when it is loaded, so manifests and the command line 
 
 from mmask.types.batch import Batch, Sample, SampleId
 from mmask.types.encoded import Encoded
-from mmask.types.labelled import Labelled, Verdict
+from mmask.types.labelled import Judged, Labelled, Verdict
 from mmask.types.layout import Layout
 from mmask.types.losses import Losses, Share, Term
 from mmask.types.plan import Action, MaskPlan
@@ -24,6 +24,7 @@ from mmask.types.view import View
 from mmask.types.visibility import Visibility
 
 __all__ = [
-    "Action", "Batch", "Encoded", "Labelled", "Layout", "Losses", "MaskPlan", "Prediction", "Record", "Sample",
-    "SampleId", "Scored", "Share", "Target", "TargetSource", "Term", "Tokens", "Verdict", "View", "Visibility",
+    "Action", "Batch", "Encoded", "Judged", "Labelled", "Layout", "Losses", "MaskPlan", "Prediction", "Record",
+    "Sample", "SampleId", "Scored", "Share", "Target", "TargetSource", "Term", "Tokens", "Verdict",
+    "View", "Visibility",
 ]

@@ -53,7 +53,7 @@ class FrameEncoder(nn.Module):
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """The layers, for layer-wise learning rates (timm's convention)."""
-        return {"stem": r"^(embed|norm)\.", "blocks": [(r"^body\.layers\.(\d+)", None), (r"^body\.norm", (99999,))]}
+        return {"stem": r"^(?:embed|norm)\.", "blocks": [(r"^body\.layers\.(\d+)", None), (r"^body\.norm", (99999,))]}
 
     def forward(self, view: View, *, taps: Sequence[str] = ()) -> Encoded:
         """States (B, T, width), zero at padding; ``pooled``, in evaluation mode, is their mean over real frames.

@@ -71,6 +71,28 @@ def stored_texts(
     return cleaned
 
 
+def stored_words(sample: Sample, field: str, *, form: Form = "NFC", max_bytes: int = 1 << 26) -> list[str]:
+    """The cleaned words of a sample's JSON part: ``field`` is a list of texts, one for each word, without line ends.
+
+    Raises SampleError.
+    """
+    name = next((part for part in sample.parts if part.endswith("json")), None)
+    if name is None:
+        raise SampleError(f"{sample.id} has no JSON, so it has no list of words in '{field}'")
+    data, where = sample.parts[name], f"{sample.id}.{name}"
+    if len(data) > max_bytes:
+        raise SampleError(f"{where} has {len(data):,} bytes, more than max_bytes {max_bytes:,}")
+    value: Any = read_record(data, where)
+    for part in field.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
+        raise SampleError(f"{where}: field '{field}' is no list of words but a {type(value).__name__}")
+    words = [clean(word, form).replace("\n", " ") for word in value]
+    if not any(word.strip() for word in words):
+        raise SampleError(f"{where}: the words of '{field}' are empty")
+    return words
+
+
 def read_record(data: bytes, where: str) -> Mapping[str, Any]:
     """A JSON object. Raises SampleError."""
     try:

@@ -90,7 +90,11 @@ class TextEncoder(nn.Module):
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
         """The layers, for layer-wise learning rates (timm's convention)."""
-        return {"stem": r"^(embed|project)\.", "blocks": [(r"^body\.layers\.(\d+)", None), (r"^body\.norm", (99999,))]}
+        # no group is caught in the stem: timm reads what is caught as numbers
+        return {
+            "stem": r"^(?:embed|project)\.",
+            "blocks": [(r"^body\.layers\.(\d+)", None), (r"^body\.norm", (99999,))],
+        }
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Compute layers again on the way back instead of keeping what is inside them."""

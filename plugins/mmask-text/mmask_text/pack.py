@@ -93,6 +93,8 @@ class DocumentPacker:
 
     def _json(self, values: Mapping[str, Any], where: str) -> bytes:
         text = values.get(self.field)
+        if isinstance(text, list) and all(isinstance(part, str) for part in text):
+            text = " ".join(text)
         if not isinstance(text, str):
             near = did_you_mean(self.field, values)
             raise SampleError(f"{where}: no text in '{self.field}'{near}; there are {', '.join(values)}")

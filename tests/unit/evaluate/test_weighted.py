@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -36,6 +37,14 @@ def test_the_layer_that_knows_gets_the_largest_share(where):
     assert len(shares) == 4 and sum(shares) == pytest.approx(1, abs=1e-3)
     assert max(range(4), key=shares.__getitem__) == where and shares[where] > 0.4
     assert float((found.scores.argmax(1) == test.labels).double().mean()) > 0.9
+
+
+def test_numbers_are_predicted_from_the_layer_that_knows():
+    fit, test = (replace(layered(n, s), labels=torch.zeros(n), classes=0) for n, s in ((150, 1), (90, 2)))
+    fit, test = (replace(one, labels=3 * one.layers[:, 1, 0] + 7) for one in (fit, test))
+    found = WeightedLayers(epochs=200, lrs=(3e-2,), device="cpu")(fit, test, seed=0)
+    assert found.scores.shape == (90, 1)
+    assert measure(found, fit, test, 0, ("spearman",)).numbers["spearman"] > 0.8
 
 
 def test_weights_start_equal_and_norms_take_away_scale():

@@ -13,6 +13,7 @@ from mmask.api import (
     NetworkSection,
     ObjectiveSection,
     OptimSection,
+    PackSection,
     Recipe,
     ScheduleSection,
     ViewSection,
@@ -43,8 +44,9 @@ def bert(
     """A BERT of one size, without next sentence prediction (RoBERTa, section 4.2: it does not help)."""
     return Recipe(
         name=name, summary=summary, paper=_BERT,
+        # packs of 128 places: texts whole where they fit, cut into samples of 128 where not, never padded
         data=DataSection(
-            dataset="speeches", decode={"text": use("text", max_length=128)}, batch_size=256,
+            dataset="speeches", decode={"text": use("text")}, pack=PackSection(by="text", length=128), batch_size=256,
         ),
         tokenize={"text": use("ids", size=size)},
         # 15 % of all tokens, special ones counted but never hidden; the code's max_predictions_per_seq is 20 at 128
@@ -55,13 +57,14 @@ def bert(
         # matrices decay, biases and norms do not; the code's Adam has no bias correction, this one has
         optim=OptimSection(lr=1e-4, betas=(0.9, 0.999), eps=1e-6, weight_decay=0.01, clip=1.0),
         schedule=ScheduleSection(steps=1_000_000, kind="linear", warmup_steps=10_000),
+        preview=use("text"),
         profiles={"demo": {**DEMO, **(demo or {})}},
     )
 
 
 # What two cores can do in minutes on short texts: the method as it is, with the vocabulary's own table.
 DEMO: dict[str, Any] = {
-    "data.decode.text.max_length": 64,
+    "data.pack.length": 64,
     "data.batch_size": 64,
     "tokenize.text.size": None,
     "optim.lr": 1e-3,
@@ -104,8 +107,11 @@ def bert_base_nsp() -> Recipe:
     """BERT as published: half of the pairs have a second segment of another text, and [CLS] says which ones."""
     made = bert("bert-base-nsp", "masked words and next sentences, 12 layers of 768", width=768, depth=12, heads=12,
                 demo=DEMO_LARGE)
+    # neighbours exchange their second segments, so they stay together and are not packed
     made.data.decode["text"] = use("text", max_length=128, pair="next")
-    made.data.group = 2  # neighbours exchange their second segments
+    made.data.pack, made.data.group = None, 2
+    demo = {key: value for key, value in made.profiles["demo"].items() if key != "data.pack.length"}
+    made.profiles["demo"] = demo | {"data.decode.text.max_length": 64}
     made.tokenize["text"] = use("ids", size=30522, pairs="next")
     made.networks["encoder"] = NetworkSection(use="text", width=768, depth=12, heads=12, pooler=True)
     made.objectives["next"] = ObjectiveSection(
@@ -126,7 +132,9 @@ def roberta_base() -> Recipe:
     """125 M parameters: byte-level pieces, one segment, full-length texts, larger batches."""
     made = bert("roberta-base", "BERT's objective alone, trained better", width=768, depth=12, heads=12, size=50265)
     made.paper = _ROBERTA
-    made.data = DataSection(dataset="speeches", decode={"text": use("text", max_length=512)}, batch_size=8192)
+    made.data = DataSection(
+        dataset="speeches", decode={"text": use("text")}, pack=PackSection(by="text", length=512), batch_size=8192,
+    )
     made.mask = masking(0.15, rounding="random")  # int(0.15 n + u): right in the mean
     made.networks["encoder"] = NetworkSection(
         use="text", width=768, depth=12, heads=12, types=1, place_offset=2, eps=1e-5

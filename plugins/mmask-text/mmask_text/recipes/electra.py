@@ -15,6 +15,7 @@ from mmask.api import (
     NetworkSection,
     ObjectiveSection,
     OptimSection,
+    PackSection,
     Recipe,
     ScheduleSection,
     ViewSection,
@@ -32,8 +33,10 @@ def electra(
     """An ELECTRA of one size. generator: the generator's width over the encoder's; both have the same depth."""
     return Recipe(
         name=name, summary=summary, paper=_PAPER,
+        # packs: texts whole where they fit, cut into samples of that length where not, never padded
         data=DataSection(
-            dataset="speeches", decode={"text": use("text", max_length=length)}, batch_size=batch,
+            dataset="speeches", decode={"text": use("text")}, pack=PackSection(by="text", length=length),
+            batch_size=batch,
         ),
         tokenize={"text": use("ids", size=size)},
         # 15 % of all places of a text, [CLS] and [SEP] counted but never hidden, at most (ratio + 0.005) of the length;
@@ -82,7 +85,7 @@ def _objectives() -> dict[str, ObjectiveSection]:
 
 
 _DEMO: dict[str, Any] = {
-    "data.decode.text.max_length": 64,
+    "data.pack.length": 64,
     "data.batch_size": 64,
     "mask.cap": 9,
     "tokenize.text.size": None,

@@ -5,7 +5,7 @@ Constants follow the paper and AnswerDotAI/ModernBERT at 8c57a0f.
 
 from __future__ import annotations
 
-from mmask.api import DataSection, NetworkSection, OptimSection, Recipe, ScheduleSection, ViewSection, use
+from mmask.api import DataSection, NetworkSection, OptimSection, PackSection, Recipe, ScheduleSection, ViewSection, use
 from mmask_text.recipes.bert import DEMO, DEMO_LARGE, masking, words_head
 
 _PAPER = "Warner et al. 2024, Smarter, Better, Faster, Longer: A Modern Bidirectional Encoder, arXiv 2412.13663"
@@ -15,7 +15,9 @@ def modernbert_base() -> Recipe:
     """149 M parameters: rotary positions, two of three layers with windows of 128, gated units, no biases."""
     return Recipe(
         name="modernbert-base", summary="rotary, local and global layers, gated units, 22 of 768", paper=_PAPER,
-        data=DataSection(dataset="speeches", decode={"text": use("text", max_length=1024)}, batch_size=4608),
+        data=DataSection(
+            dataset="speeches", decode={"text": use("text")}, pack=PackSection(by="text", length=1024), batch_size=4608,
+        ),
         tokenize={"text": use("ids", size=50368)},
         mask=masking(0.3),
         views={"masked": ViewSection(corrupt=use("token-ids"))},
@@ -32,5 +34,6 @@ def modernbert_base() -> Recipe:
         optim=OptimSection(lr=8e-4, betas=(0.9, 0.98), eps=1e-6, weight_decay=0.0125),
         # 1.7e12 tokens / (4608 * 1024) = 360,000 steps, 3e9 of them to warm up: 636 steps, then constant
         schedule=ScheduleSection(steps=360_000, kind="constant", warmup_steps=636),
+        preview=use("text"),
         profiles={"demo": {**DEMO, **DEMO_LARGE, "networks.encoder.window": 32}},
     )

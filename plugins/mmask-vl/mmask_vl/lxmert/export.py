@@ -137,4 +137,4 @@ def config_of(encoder: LxmertEncoder, parts: Mapping[str, nn.Module]) -> dict[st
         "visual_feat_loss": "feature" in sizes, "num_object_labels": sizes.get("label", 1),
         "num_attr_labels": sizes.get("attribute", 1),
     }
-    return config | ({} if answers is None else {"num_qa_labels": answers.down.out_features})  # type: ignore[union-attr]
+    return config | ({} if answers is None else {"num_qa_labels": answers.down.out_features})  # type: ignore[union-attr]  # a head of answers has it

