@@ -13,13 +13,8 @@ import soundfile
 import torch
 from safetensors.torch import save_file
 
-from mmask.api import DataError, Labelled, RecipeError
-from mmask.cli.main import run as mmask
-from mmask.export.bring import bring
-from mmask.plugin.host import Host
-from mmask.recipe.resolve import resolve
-from mmask.testing import subject
-from mmask.train.build import build_model
+from mmask.api import DataError, RecipeError
+from mmask.testing import build, import_run, judged, mmask
 from mmask_audio.ctc.alphabet import Alphabet, frames_needed, plain
 from mmask_audio.ctc.tune import CtcTune, errors
 from mmask_audio.wav2vec2.weights import Wav2Vec2Weights
@@ -64,12 +59,11 @@ def run(tmp_path_factory):
     """A run at step 0 and two shards of spelt tones."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    folder, host = tmp_path_factory.mktemp("ctc"), Host()
-    made = resolve(host, recipe="wav2vec2-tiny", overrides=SIZES)
-    torch.manual_seed(5)
-    weights = Wav2Vec2Weights().write(build_model(made.recipe, host))
-    save_file({name: value.contiguous() for name, value in weights.items()}, folder / "w.safetensors")
-    list(bring(folder / "w.safetensors", "wav2vec2", made, host, folder / "run"))
+    folder = tmp_path_factory.mktemp("ctc")
+    weights = Wav2Vec2Weights().write(build("wav2vec2-tiny", 5, overrides=SIZES, profile="demo"))
+    file = folder / "w.safetensors"
+    save_file({name: value.contiguous() for name, value in weights.items()}, file)
+    import_run(file, "wav2vec2", folder / "run", recipe="wav2vec2-tiny", overrides=SIZES, profile="demo")
     yield folder / "run", shard(folder / "fit.tar", words(48, 0)), shard(folder / "val.tar", words(12, 1))
     torch.set_num_threads(before)
 
@@ -100,7 +94,7 @@ def test_an_encoder_learns_to_read(run, tmp_path, capsys):
     out = tmp_path / "ctc.json"
     flags = ["--data", fit, "--val", val, "--device", "cpu", "--out", str(out)]
     options = ["epochs=30", "batch=16", "lr=3e-3", "head_lr=1e-2", "head_first=0.02", "freeze=nothing", "dropout=0.0"]
-    assert mmask(["eval", "ctc", str(folder), *flags, *options]) == 0
+    assert mmask("eval", "ctc", folder, *flags, *options) == 0
     told = json.loads(out.read_text())["results"][0]["seeds"][0]
     assert told["cer"] < 0.15, told
     assert told["about"]["characters"] == 4 and told["about"]["too_short"] == 0
@@ -115,15 +109,13 @@ def test_an_encoder_learns_to_read(run, tmp_path, capsys):
 ])
 def test_what_is_frozen_stays(options, moves, run, monkeypatch):
     folder, fit, _ = run
-    known = subject(folder, data=(fit,), limit=8)
+    fitted, tested = judged(folder, "samples", (fit,), (fit,), limit=8)
     kept = {}
     tune = CtcTune(epochs=1, batch=4, lr=1e-2, **options)
     made = tune._model
     monkeypatch.setattr(tune, "_model", lambda *a: kept.setdefault("model", made(*a)))
-    rows = torch.arange(8)
-    samples = Labelled(torch.zeros(8, dtype=torch.int64), 1, rows, rows=rows, subject=known)
-    before = {name: value.clone() for name, value in known.encoder().state_dict().items()}
-    verdict = tune(samples, samples, seed=0)
+    before = {name: value.clone() for name, value in fitted.subject.encoder().state_dict().items()}
+    verdict = tune(fitted, tested, seed=0)
     after = kept["model"].network.state_dict()
     changed = {name.split(".")[0] for name, value in after.items() if not torch.equal(value, before[name])}
     assert changed == moves
