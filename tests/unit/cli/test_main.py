@@ -165,7 +165,7 @@ def test_recipes_plugins_and_show_tell_what_there_is(mm):
     code, out, _ = mm("recipe", "show", "fakes-tiny", "mask.ratio=0.25")
     assert code == 0
     assert "ratio = 0.25  (command line)" in out
-    assert "Samples of one optimizer step" in out
+    assert "of one optimizer step, over all ranks" in out
     assert "share of the places, at least one hidden" in out
     assert "noise = 0  (default of fake)" in out
 
