@@ -105,8 +105,12 @@ def test_micro_batches_of_whole_groups_give_the_gradient_of_the_whole_batch():
             model(part.batch, part).total(model.denominators(plans)).backward()
         grads.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
     assert grads[0].keys() == grads[1].keys() and any("matching" in name for name in grads[0])
+    # Some gradients are sums that cancel to nothing (the bias under a softmax over the group): rounding is all that is
+    # left of them, so it is measured against the largest gradient of the model as well.
+    largest = max(float(grad.abs().max()) for grad in grads[0].values())
     for name, grad in grads[0].items():
-        torch.testing.assert_close(grads[1][name], grad, rtol=1e-3, atol=1e-4 * float(grad.abs().max()) + 1e-6)
+        atol = 1e-4 * float(grad.abs().max()) + 1e-5 * largest
+        torch.testing.assert_close(grads[1][name], grad, rtol=1e-3, atol=atol)
 
 
 def test_a_smaller_last_group_stays_among_itself(model):
