@@ -21,6 +21,7 @@ TABLE = {
     "plan": ("mmask.cli.plan:command", "What a run would do: steps, learning rate, parameters, memory."),
     "recipes": ("mmask.cli.recipes:command", "The recipes that are installed."),
     "recipe": ("mmask.cli.recipe:command", "Every key of a recipe, its value, and where that came from."),
+    "components": ("mmask.cli.components:command", "Maskers, heads, losses ...: what recipes are made of."),
     "data": ("mmask.cli.data:command", "Pack, index, inspect and check shards."),
     "mask": ("mmask.cli.mask:command", "Draw mask plans as a picture."),
     "embed": ("mmask.cli.embed:command", "Write encoder features of a data set."),

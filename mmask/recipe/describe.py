@@ -43,7 +43,7 @@ def describe(made: Resolved, host: Host) -> list[Row]:
         doc = _doc(path, values)
         part = named.get(section)
         if part is not None and not doc:
-            doc = _option_doc(host.target(part.kind, part.spec.use), key)
+            doc = option_doc(host.target(part.kind, part.spec.use), key)
         if part is not None and key == "use":
             doc = _summary(part, host)
         rows.append(Row(section, key, show(value), made.origins.get(".".join(path), "default"), doc))
@@ -77,7 +77,7 @@ def _unsaid(at: str, part: Part, host: Host) -> Iterator[Row]:
     for option in options_of(target).values():
         if not option.required and option.name not in given and at != "data.dataset":
             origin = f"default of {part.spec.use}"
-            yield Row(at, option.name, show(option.default), origin, _option_doc(target, option.name))
+            yield Row(at, option.name, show(option.default), origin, option_doc(target, option.name))
 
 
 def _summary(part: Part, host: Host) -> str:
@@ -104,7 +104,7 @@ def _doc(path: tuple[str, ...], values: Mapping[str, Any]) -> str:
     return " ".join(doc.split())
 
 
-def _option_doc(target: Any, name: str) -> str:
+def option_doc(target: Any, name: str) -> str:
     """What a component's docstring says of an option: the text after ``name:`` up to the next full stop."""
     text = " ".join((inspect.getdoc(target) or "").split())
     found = re.search(rf"(?:^|[\s,.;]){re.escape(name)}(?:, \w+)*: (.+?)(?:\. |\.$|$)", text)

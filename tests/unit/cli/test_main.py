@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import sys
 import types
 
@@ -200,3 +201,22 @@ def test_flags_that_would_be_ignored_are_refused(mm, tmp_path):
     assert (code, "--steps and --epochs exclude each other" in err) == (2, True)
     code, _, err = mm("data", "inspect", str(tmp_path), "--preview", "fake")
     assert (code, "give --out PNG" in err) == (2, True)
+
+
+def test_components_are_listed_by_kind_and_explained_by_name(mm):
+    code, out, _ = mm("components")
+    assert code == 0 and re.search(r"^masker +\d+$", out, re.M)
+    code, out, _ = mm("components", "masker")
+    assert code == 0 and re.search(r"^fake +fakes \(mmask-fakes 0\.0\) +a fake$", out, re.M)
+    code, out, _ = mm("components", "masker", "fake")
+    assert code == 0 and "mmask.testing.fakes:FakeMasker" in out
+    assert re.search(r"^ratio +0\.5 +share of the places, at least one hidden and one kept$", out, re.M)
+
+
+@pytest.mark.parametrize(("args", "said"), [
+    (("maskr",), "no kind 'maskr' (did you mean 'masker'?)"),
+    (("masker", "fak"), "no masker named 'fak' (did you mean 'fake'?)"),
+])
+def test_components_that_do_not_exist_are_answered_with_the_nearest(mm, args, said):
+    code, _, err = mm("components", *args)
+    assert code != 0 and said in err
