@@ -90,6 +90,11 @@ class Exporter(Protocol):
 
     needs: modules that must be installed; extra: what pip installs to get them. dtype: ``float32`` or ``float64``,
     in which both sides are run. tolerance: the largest difference, relative to an output's largest magnitude.
+
+    An exporter whose library can train what it wrote also offers ``peer(model, plans, folder) -> (module, loss)``: the
+    network in ``folder`` as the library trains it, and a call without arguments that gives its loss of the batch of
+    ``plans`` under these plans. ``mmask bench RECIPE --vs FORMAT`` lets the two take turns; for it, ``whole`` is True
+    where that is an option.
     """
 
     needs: Sequence[str]

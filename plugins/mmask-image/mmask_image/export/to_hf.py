@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from mmask.api import Batch, ExportError, MaskPlan, Recipe, TransformerDecoder
+from mmask.api import Batch, ExportError, MaskPlan, Plans, Recipe, TransformerDecoder, unpatchify
 from mmask_image.export.dense import VitSizes, one_number, vit_of
 from mmask_image.export.pictures import PictureExporter, as_batch, blank, numbers, put, tokenizer_of
 from mmask_image.weights import MaeWeights
@@ -100,6 +100,19 @@ class HfExporter(PictureExporter):
                 return {"features": model(pixel_values=inputs["image"]).last_hidden_state}
             out = model(pixel_values=inputs["image"], noise=inputs["noise"])
         return {"predicted": out.logits[out.mask.bool()]}
+
+    def peer(self, model: Any, plans: Plans, folder: Path) -> tuple[nn.Module, Callable[[], Tensor]]:
+        """ViTMAEForPreTraining, and its loss of the pictures under the plan. Needs ``whole``."""
+        from transformers import ViTMAEForPreTraining
+        from transformers.utils.logging import disable_progress_bar
+
+        disable_progress_bar()
+        tokenizer, hidden = tokenizer_of(model), plans.plan(_mask(model)).hidden
+        values = tokenizer(plans.batch).values
+        image = unpatchify(values, tokenizer.grid, tokenizer.patch, tokenizer.in_chans)
+        noise = (hidden.double() + torch.arange(hidden.shape[1]) / hidden.shape[1]).to(image.device)
+        theirs = ViTMAEForPreTraining.from_pretrained(folder)
+        return theirs, lambda: theirs(pixel_values=image, noise=noise).loss
 
 
 def _blocks(

@@ -4,14 +4,14 @@ tokenizer."""
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from mmask.api import Batch, ExportError, Recipe
+from mmask.api import Batch, ExportError, Plans, Recipe
 from mmask_text.encoder import TextEncoder
 from mmask_text.export.shapes import shape_of
 from mmask_text.export.tokenizer import write_tokenizer
@@ -107,6 +107,26 @@ class HfTextExporter:
         if "text" in inputs:
             made["text"] = torch.tensor(loaded["tokenizer"](TEXT)["input_ids"]).double()
         return made
+
+    def peer(self, model: Any, plans: Plans, folder: Path) -> tuple[nn.Module, Callable[[], Tensor]]:
+        """``...ForMaskedLM``, and its loss of the same words, padded to the longest text. Needs ``whole``.
+
+        Raises ExportError for what is trained by anything but one objective of masked words.
+        """
+        import transformers
+
+        transformers.utils.logging.disable_progress_bar()
+        (objective, *others) = model.objectives.values()
+        if others or not isinstance(head_of(model), MlmHead):
+            raise ExportError("transformers trains masked words alone; this recipe has other objectives")
+        scene, layout = model.scene(plans.batch, plans), plans.layout()
+        clean, seen = (scene.view(name).only().ids for name in ("clean", objective.view))
+        hidden = plans.plan(next(iter(model.maskers))).hidden.to(clean.device)
+        valid = torch.ones_like(hidden) if layout.valid is None else layout.valid.to(hidden.device)
+        given = {"input_ids": seen, "attention_mask": valid.long(), "labels": clean.masked_fill(~hidden, -100)}
+        kind = json.loads((folder / "config.json").read_text(encoding="utf-8"))["architectures"][0]
+        theirs = getattr(transformers, kind).from_pretrained(folder)
+        return theirs, lambda: theirs(**given).loss
 
 
 def tokenizer_of(model: Any) -> Any:
