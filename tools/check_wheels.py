@@ -62,6 +62,7 @@ def check(bin_dir: Path, work: Path) -> None:
         raise SystemExit(f"the source tree was imported instead of the wheels: {where}")
     for words in (["--help"], ["plugins"], ["recipes"], ["doctor"]):
         run(mmask, *words, cwd=work, env=env)
+    run(mmask, "certify", "tera-tiny", cwd=work, env=env)
     out = work / "run"
     run(mmask, "train", "--recipe", "mae-vit-tiny", "--steps", "3", "--batch-size", "8", "--out", out,
         "--workers", "0", cwd=work, env=env)

@@ -30,6 +30,7 @@ TABLE = {
     "eval": ("mmask.cli.eval:command", "Judge an encoder on labelled shards: knn, linear, attentive, finetune."),
     "report": ("mmask.cli.report:command", "Write the report of a run again."),
     "verify-resume": ("mmask.cli.verify:command", "Prove that a run continues where it stopped."),
+    "certify": ("mmask.cli.certify:command", "Compare a recipe's first steps with those its author saw."),
     "bench": ("mmask.cli.bench:command", "Measure a recipe's speed and memory on this machine."),
     "plugins": ("mmask.cli.plugins:command", "Installed plugins: origin, version, state and what is wrong."),
     "doctor": ("mmask.cli.doctor:command", "Check this installation and every plugin."),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mmask.testing.kit import check_claims, check_plugin, check_recipe
     from mmask.testing.laws import MaskerLaws
     from mmask.testing.reading import batches, judged
-    from mmask.testing.recipes import check_course, check_denominators, check_size
+    from mmask.testing.recipes import check_certificate, check_course, check_denominators, check_size
     from mmask.testing.runs import (
         build,
         compared,
@@ -42,7 +42,7 @@ _TABLE = {
     "mmask.testing.laws": ("MaskerLaws",),
     "mmask.testing.kit": ("check_claims", "check_plugin", "check_recipe"),
     "mmask.testing.reading": ("batches", "judged"),
-    "mmask.testing.recipes": ("check_course", "check_denominators", "check_size"),
+    "mmask.testing.recipes": ("check_certificate", "check_course", "check_denominators", "check_size"),
     "mmask.testing.runs": (
         "build", "compared", "component", "export_run", "import_run", "mmask", "outputs_of", "recipe", "subject",
         "through_checkpoint", "without_packages",
@@ -54,7 +54,7 @@ _TABLE = {
 _HOME = {name: module for module, names in _TABLE.items() for name in names}
 
 __all__ = [
-    "MaskerLaws", "batches", "build", "check_claims", "check_course", "check_denominators", "check_plugin",
+    "MaskerLaws", "batches", "build", "check_certificate", "check_claims", "check_course", "check_denominators", "check_plugin",
     "check_recipe", "check_size", "compared", "component", "export_run", "import_run", "judged", "layer_shares",
     "mmask", "outputs_of", "read_ledger", "recipe", "subject", "through_checkpoint", "tiny_shards",
     "without_packages",

@@ -1,10 +1,11 @@
 """The laws of every recipe: its size, its plans and denominators, two steps that resume, and an export.
 
-    from mmask.testing import check_course, check_denominators, check_size
+    from mmask.testing import check_certificate, check_course, check_denominators, check_size
 
     check_size("acme/gap-b", 86_000_000)           # trained parameters, built without memory for weights
     check_denominators("acme/gap-tiny")            # on samples of the recipe's own data set, with its demo profile
     check_course("acme/gap-tiny", tmp_path, formats=["safetensors"])
+    check_certificate("acme/gap-tiny")             # the shipped first steps, taken again
 
 Each raises AssertionError that says what does not hold.
 """
@@ -92,6 +93,18 @@ def check_course(
     for form in formats:
         made = export_run(whole, form, folder / form)
         assert made.differences and made.files, f"{name}: nothing was compared in the export to {form}"
+
+
+def check_certificate(name: str) -> None:
+    """The certificate that is shipped with the recipe holds on this machine (`mmask certify`)."""
+    from mmask.library import plugins
+    from mmask.train.certify import Certificate, compare, place
+
+    path = place(name, plugins())
+    assert path.is_file(), f"{name} ships no {path}: mmask certify {name} --write {path}"
+    found = compare(Certificate.read(path), plugins())
+    assert not found.other_samples, f"{name}: step {found.other_samples} has other samples or plans than {path} says"
+    assert found.holds, f"{name}: losses {found.found.losses}, {path} says {found.given.losses}"
 
 
 def _profile(name: str) -> str:

@@ -1,7 +1,7 @@
 """Every recipe of every installed plugin: size, plans, denominators; of every family one that trains and exports.
 
 A plugin says what it expects in ``plugins/NAME/tests/recipes.toml``: ``[sizes]`` maps a recipe to the parameters it
-trains at full size, ``[course.RECIPE]`` may give ``overrides`` and export ``formats``.
+trains at full size, ``[course.RECIPE]`` may give ``overrides`` and export ``formats``. Certificates lie in the plugin.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from mmask.library import plugins
-from mmask.testing import check_course, check_denominators, check_size
+from mmask.testing import check_certificate, check_course, check_denominators, check_size
 
 ROOT = Path(__file__).parents[2]
 
@@ -87,6 +87,11 @@ def test_plans_and_denominators_of_a_small_batch(claim):
 def test_two_steps_resume_to_the_bit_and_export(claim, tmp_path):
     formats = told(claim, "formats", ("safetensors",))
     check_course(claim.qualified, tmp_path, told(claim, "overrides"), formats=formats)
+
+
+@pytest.mark.parametrize("claim", COURSES, ids=lambda claim: claim.qualified)
+def test_the_first_steps_are_those_of_its_certificate(claim):
+    check_certificate(claim.qualified)
 
 
 def test_tables_name_recipes_that_exist():

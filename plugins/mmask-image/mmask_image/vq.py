@@ -68,7 +68,7 @@ class VqTokenizer(nn.Module):
 
     def latents(self, picture: Tensor) -> Tensor:
         """(B, C, H, W) in [0, 1] -> (B, h, w, dim), each of unit length."""
-        states = self.encoder(picture * 2 - 1).permute(0, 2, 3, 1)
+        states = self.encoder((picture * 2 - 1).to(self.codebook.codes.dtype)).permute(0, 2, 3, 1)
         return F.normalize(states.to(torch.promote_types(states.dtype, torch.float32)), dim=-1)
 
     @torch.no_grad()
