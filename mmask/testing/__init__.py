@@ -54,9 +54,9 @@ _TABLE = {
 _HOME = {name: module for module, names in _TABLE.items() for name in names}
 
 __all__ = [
-    "MaskerLaws", "batches", "build", "check_certificate", "check_claims", "check_course", "check_denominators", "check_plugin",
-    "check_recipe", "check_size", "compared", "component", "export_run", "import_run", "judged", "layer_shares",
-    "mmask", "outputs_of", "read_ledger", "recipe", "subject", "through_checkpoint", "tiny_shards",
+    "MaskerLaws", "batches", "build", "check_certificate", "check_claims", "check_course", "check_denominators",
+    "check_plugin", "check_recipe", "check_size", "compared", "component", "export_run", "import_run", "judged",
+    "layer_shares", "mmask", "outputs_of", "read_ledger", "recipe", "subject", "through_checkpoint", "tiny_shards",
     "without_packages",
 ]
 

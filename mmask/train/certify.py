@@ -33,8 +33,8 @@ LEAST = 5e-4
 class Certificate:
     """The first steps of a recipe on its plugin's sample data.
 
-    overrides: ``key=value``, on top of the recipe's demo profile and `ALWAYS`. losses: of each step. stamps: the chained
-    fingerprint of samples and plans after each step (see `mmask.train.stamp`), which is the same on every machine.
+    overrides: ``key=value``, on top of the recipe's demo profile and `ALWAYS`. losses: of each step. stamps: the
+    chained fingerprint of samples and plans after each step (see `mmask.train.stamp`), the same on every machine.
     tolerance: how far a loss may be off, relative. made_with: versions, for the reader.
     """
 
@@ -49,8 +49,8 @@ class Certificate:
     def read(path: Path) -> Certificate:
         """Raises UsageError for a file that is no certificate."""
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-            lists = {name: tuple(values.pop(name)) for name in ("overrides", "losses", "stamps")}
+            values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            lists: dict[str, Any] = {name: tuple(values.pop(name)) for name in ("overrides", "losses", "stamps")}
             return Certificate(**values, **lists)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise UsageError(f"{path} is no certificate: {error}", hint="mmask certify RECIPE --write FILE") from error
