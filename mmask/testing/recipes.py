@@ -4,6 +4,7 @@
 
     check_size("acme/gap-b", 86_000_000)           # trained parameters, built without memory for weights
     check_denominators("acme/gap-tiny")            # on samples of the recipe's own data set, with its demo profile
+    check_units("acme/gap-tiny")                   # blocks computed again on the way back give the same gradients
     check_course("acme/gap-tiny", tmp_path, formats=["safetensors"])
     check_certificate("acme/gap-tiny")             # the shipped first steps, taken again
 
@@ -21,6 +22,8 @@ from mmask.testing.kit import check_recipe
 from mmask.testing.runs import build, export_run, mmask, recipe
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from mmask.recipe.schema import Recipe
     from mmask.train.model import MaskedModel
     from mmask.train.scene import BatchPlans
@@ -73,6 +76,37 @@ def check_denominators(name: str, overrides: Sequence[str] = ()) -> None:
             f"{name}: '{term}' sums to {total} in parts and to {float(value.total)} in one: a sample's loss depends on "
             "its neighbours; declare the objective's coupling"
         )
+
+
+def check_units(name: str, overrides: Sequence[str] = ()) -> int:
+    """Blocks that are computed again on the way back give the same gradients, dropout and drop path included, and are
+    called as modules (`mmask.train.units`). -> how many there are."""
+    from mmask.train.units import checkpoint_units, units_of
+
+    made = recipe(name, [*overrides, f"data.batch_size={ROWS}", "data.workers=0"], profile=_profile(name))
+    model = build(made).train()
+    rows = max(ROWS, model.group)
+    batch = _batch(made.model_copy(update={"data": made.data.model_copy(update={"batch_size": rows})}), model)
+    called: set[int] = set()
+    for unit in units_of(model):
+        unit.register_forward_hook(lambda one, given, out: called.add(id(one)))
+    before = _gradients(model, batch)
+    silent = [type(unit).__name__ for unit in units_of(model) if id(unit) not in called]
+    assert not silent, f"{name}: a unit, {silent[0]}, is run without being called as a module"
+    count = checkpoint_units(model)
+    for label, after in _gradients(model, batch).items():
+        apart = float((after - before[label]).abs().max())
+        assert apart <= 1e-5 * float(before[label].abs().max()), f"{name}: the gradient of {label} is {apart:g} apart"
+    return count
+
+
+def _gradients(model: MaskedModel, batch: Batch) -> dict[str, Tensor]:
+    from mmask.train.seed import seed_model
+
+    model.zero_grad()
+    seed_model(0, 0, 0, 0)
+    model(batch, model.draw(batch)).total().backward()
+    return {label: p.grad.clone() for label, p in model.named_parameters() if p.grad is not None}
 
 
 def check_course(

@@ -59,6 +59,10 @@ class ToyEncoder(nn.Module):
         self.mix, self.up = nn.Linear(places, places), nn.Linear(width, width)
         self.norm, self.drop = nn.LayerNorm(width), nn.Dropout(dropout)
 
+    def units(self) -> list[nn.Module]:
+        """Its two matrices, each a unit of its own."""
+        return [self.mix, self.up]
+
     def forward(self, view: View, *, taps: Sequence[str] = ()) -> Encoded:
         """(B, N, D) states."""
         tokens = view.only()

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import socket
-
 import torch
-from torch import multiprocessing
 from torch.nn import functional as F
 
+from mmask.testing import on_ranks
 from mmask_image.codebook import Codebook
 
 DEAD = (0.0, 0.9)  # without revival; with so much that codes come back at every update
@@ -24,23 +21,16 @@ def book(dead: float) -> Codebook:
     return Codebook(8, 4, decay=0.9, dead=dead).train()
 
 
-def work(rank: int, port: int, out: str) -> None:
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": str(rank), "WORLD_SIZE": "2"}
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo")
+def work(rank: int, out: str) -> None:
     for dead in DEAD:
         made = book(dead)
         for step in range(5):
             made(latents(step)[rank::2])
         torch.save(made.state_dict(), f"{out}/{dead}-{rank}.pt")
-    torch.distributed.destroy_process_group()
 
 
 def test_two_ranks_hold_the_same_codes_and_without_revival_those_of_one_rank(tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    multiprocessing.spawn(work, (port, str(tmp_path)), nprocs=2)
+    on_ranks(work, str(tmp_path))
     for dead in DEAD:
         one, two = (torch.load(tmp_path / f"{dead}-{rank}.pt", weights_only=True) for rank in (0, 1))
         assert all(torch.equal(one[name], two[name]) for name in one)

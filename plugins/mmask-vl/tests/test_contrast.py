@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 from torch import distributed as dist
-from torch import multiprocessing as mp
 
 from mmask.api import Encoded, Layout, RecipeError
+from mmask.testing import on_ranks
 from mmask_vl.contrast import Contrast, ContrastLoss, pooled
 
 
@@ -57,8 +57,7 @@ def test_a_network_that_pools_nothing_gives_the_mean_of_its_valid_places():
     assert pooled(Encoded(layout, states)).item() == 2.0
 
 
-def _rank(rank, file, kind, data, out):
-    dist.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)
+def _rank(rank, kind, data, out):
     loss = ContrastLoss(kind=kind).double()
     rows = slice(rank * 3, rank * 3 + 3)
     first, second = (x[rows].clone().requires_grad_() for x in data)
@@ -67,7 +66,6 @@ def _rank(rank, file, kind, data, out):
     dist.all_reduce(total.data)
     dist.all_reduce(loss.scale.grad)
     torch.save([total.detach(), first.grad, second.grad, loss.scale.grad], f"{out}.{rank}")
-    dist.destroy_process_group()
 
 
 @pytest.mark.parametrize("kind", ["softmax", "sigmoid"])
@@ -78,7 +76,7 @@ def test_two_ranks_have_the_loss_and_the_gradients_of_one(tmp_path, kind):
     first, second = (x.clone().requires_grad_() for x in data)
     total, _ = whole(first, second)
     total.backward()
-    mp.spawn(_rank, (str(tmp_path / "meet"), kind, data, str(tmp_path / "out")), nprocs=2)
+    on_ranks(_rank, kind, data, str(tmp_path / "out"))
     parts = [torch.load(f"{tmp_path / 'out'}.{rank}", weights_only=True) for rank in (0, 1)]
     torch.testing.assert_close(parts[0][0], total.detach(), rtol=1e-12, atol=0)
     torch.testing.assert_close(torch.cat([p[1] for p in parts]), first.grad, rtol=1e-10, atol=1e-14)

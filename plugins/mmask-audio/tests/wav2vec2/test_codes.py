@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import socket
 
 import pytest
 import torch
 from torch import distributed as dist
-from torch import multiprocessing as mp
 
 from mmask.api import Keys, Layout, MaskPlan, PlanError, Prediction, RecipeError, Scored, Target
+from mmask.testing import on_ranks
 from mmask_audio.wav2vec2.contrast import SampledContrast
 from mmask_audio.wav2vec2.draws import gumbel_noise, sample_negatives
 from mmask_audio.wav2vec2.objective import CodeContrast
@@ -155,14 +154,12 @@ def test_diversity_of_the_whole_batch_refuses_micro_batches(build):
         build().check_split(8, accumulate=8)
 
 
-def _rank(rank, port, folder, path):
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+def _rank(rank, folder, path):
     term, _ = _diversity(torch.load(path, weights_only=True)[rank])
     counts = torch.tensor([term[0].count])
     dist.all_reduce(counts)
     term[0].total.div(counts[0]).backward()
     torch.save((float(term[0].total), term[1].grad), f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
 
 
 def _diversity(probs):
@@ -182,10 +179,7 @@ def test_two_ranks_measure_diversity_of_all_their_frames(tmp_path):
     torch.manual_seed(0)
     probs = torch.randn(9, 2, 5, dtype=torch.float64).mul(3).softmax(-1)
     torch.save([probs[:6], probs[6:]], tmp_path / "probs.pt")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    mp.spawn(_rank, (port, str(tmp_path), str(tmp_path / "probs.pt")), nprocs=2)
+    on_ranks(_rank, str(tmp_path), str(tmp_path / "probs.pt"))
     ranks = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
     (term, leaf), _ = _diversity(probs)
     term.mean().backward()

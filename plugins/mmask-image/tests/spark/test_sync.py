@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import copy
-import socket
 from pathlib import Path
 
 import torch
 from torch import distributed as dist
-from torch import multiprocessing as mp
 from torch import nn
 
+from mmask.testing import on_ranks
 from mmask_image.spark.sync import SyncNorm, synced
 
 SPLIT = (5, 2)
 
 
-def _work(rank: int, port: int, folder: str) -> None:
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+def _work(rank: int, folder: str) -> None:
     norm, x = _norm(), _rows()
     mine = x[: SPLIT[0]] if rank == 0 else x[SPLIT[0] :]
     mine = mine.clone().requires_grad_()
@@ -26,7 +24,6 @@ def _work(rank: int, port: int, folder: str) -> None:
         dist.all_reduce(p.grad)
     torch.save({"x": mine.grad, "w": norm.weight.grad, "b": norm.bias.grad, "mean": norm.running_mean,
                 "var": norm.running_var}, f"{folder}/{rank}.pt")
-    dist.destroy_process_group()
 
 
 def _norm() -> SyncNorm:
@@ -44,10 +41,7 @@ def _slope() -> torch.Tensor:
 
 
 def test_two_ranks_normalise_as_one_rank_with_all_positions(tmp_path: Path):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    mp.spawn(_work, (port, str(tmp_path)), nprocs=2)
+    on_ranks(_work, str(tmp_path))
     ranks = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
     norm, x = nn.BatchNorm2d(3).double(), _rows().requires_grad_()
     norm.load_state_dict(_norm().state_dict())
