@@ -135,6 +135,16 @@ def cut_ledger(path: Path, position: int) -> None:
         aside.replace(path)
 
 
+def cut_files(run: RunFolder, steps: int) -> None:
+    """Remove the pictures and the dumps of steps that are not done, of which ``steps`` are: they are done again, maybe
+    with other health points. Pictures count steps done, dumps name the step itself, from 0."""
+    for folder, first in ((run.figures, steps + 1), (run.path / "nonfinite", steps)):
+        for file in folder.glob("step-*"):
+            number = file.stem.split("-")[1]
+            if number.isdecimal() and int(number) >= first:
+                file.unlink(missing_ok=True)
+
+
 def _ledger_position(line: str) -> float:
     try:
         told = json.loads(line)

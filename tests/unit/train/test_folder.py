@@ -11,7 +11,7 @@ import pytest
 from mmask.errors import CheckpointError, UsageError
 from mmask.train.again import check_resume, check_same
 from mmask.train.cadence import Cadence
-from mmask.train.folder import RunFolder, cut_ledger, default_out, writing
+from mmask.train.folder import RunFolder, cut_files, cut_ledger, default_out, writing
 
 
 def test_a_run_without_a_name_gets_the_first_free_number(tmp_path: Path) -> None:
@@ -67,3 +67,16 @@ def test_what_a_ledger_says_of_held_out_samples_stays(tmp_path: Path) -> None:
     path.write_text("".join(line + "\n" for line in lines))
     cut_ledger(path, 10)
     assert path.read_text().splitlines() == [lines[0], lines[1], lines[3]]
+
+
+def test_pictures_and_dumps_of_steps_that_are_done_again_go(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    pictures = ("step-000000.png", "step-000004.png", "step-000004.webp", "step-000006.png", "step-1000000.png")
+    dumps = ("step-00000003-rank0.json", "step-00000004-rank1.json")
+    for place, names in ((folder.figures, (*pictures, "mine.png")), (tmp_path / "nonfinite", dumps)):
+        place.mkdir()
+        for name in names:
+            (place / name).touch()
+    cut_files(folder, 4)
+    assert sorted(path.name for path in folder.figures.iterdir()) == ["mine.png", *pictures[:3]]
+    assert [path.name for path in (tmp_path / "nonfinite").iterdir()] == [dumps[0]]
