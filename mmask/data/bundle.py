@@ -21,7 +21,7 @@ from mmask.data.faults import Fault
 from mmask.data.packing import best_fit, buckets
 from mmask.data.part import Maker, Part
 from mmask.data.trail import Trail
-from mmask.data.window import Windows, lanes_for
+from mmask.data.window import FIRST, Windows, lanes_for
 from mmask.errors import DataError, UsageError
 from mmask.keyed import fold, mix
 
@@ -118,7 +118,7 @@ class Lane:
         """Close the window and open the next one that has anything readable."""
         self.first += len(self.bundles)
         faults: list[Fault] = []
-        for _ in range(self._reader.windows.per_epoch(self.number) + 1):
+        for _ in range(self._reader.windows.per_epoch(self.number, 0) + 1):
             self._decode(len(self._next.todo))
             done, self.window = self._next, self.window + 1
             self._next = self._fresh(self.window + 1)
@@ -218,8 +218,8 @@ class Bundles:
         return [[rows[index] for index in one] for one in made]
 
     def per_epoch(self) -> int:
-        """Bundles of an epoch, estimated: those of lane 0's first window, in proportion to its samples."""
-        window = self.windows.positions(0, 0)
+        """Bundles of an epoch, estimated: those of lane 0's first samples (as many as a window has), in proportion."""
+        window = self.windows.beginning(0)
         found = [one for one in self.rows(window) if isinstance(one, Row)]
         return max(1, round(len(self.bundled(found, 0, 0)) / len(window) * self.windows.samples))
 
@@ -247,5 +247,5 @@ def bundles_of(
     """The bundles of a run. batch: positions of a step (packs, or samples of buckets). path: the trail's file."""
     stream = maker.stream
     windows = windows_of(rule, len(stream), stream.streams, batch)
-    about = f"{rule} {windows} seed={maker.seed} weights={stream.mixture.weights}"
+    about = f"{rule} {windows} first={FIRST} seed={maker.seed} weights={stream.mixture.weights}"
     return Bundles(maker, rule, windows, ragged, Trail(path, about))

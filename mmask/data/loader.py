@@ -8,7 +8,6 @@ streams, each reader owns C/(RW) streams and no byte is read twice.
 from __future__ import annotations
 
 import atexit
-import itertools
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -33,18 +32,20 @@ if TYPE_CHECKING:
     from mmask.data.stream import Stream
     from mmask.protocols import Decoder
 
+_ENDLESS = 1 << 62  # steps; a range crosses to other processes, a counter does not
+
 
 class Loader:
     """This rank's part of every global batch.
 
     stream: the samples in canonical order. decode: decoders by name, run in order on each sample.
     batch_size: B, samples of a step over all ranks; ``group * world`` must divide it. workers: processes that
-    decode (0: in this process, with the same batches). start: the global position to begin at; beginning
-    there costs the same wherever it is. group: so many consecutive positions stay together. fault_budget,
-    ledger: see `mmask.data.faults`. evaluate: one pass in stored order, without augmentation or
-    substitutes; ``limit`` then takes so many samples evenly from it. In training ``limit`` is the number of
-    positions after which the loader ends; without it, it never does. rule: samples of closed windows are served
-    as packs or buckets (`mmask.data.bundle`); then B and positions count packs, or samples of buckets.
+    decode (0: in this process, with the same batches). worker_start: how they begin (`mmask.data.worker.Worker`).
+    start: the global position to begin at; beginning there costs the same wherever it is. group: so many consecutive
+    positions stay together. fault_budget, ledger: see `mmask.data.faults`. evaluate: one pass in stored order, without
+    augmentation or substitutes; ``limit`` then takes so many samples evenly from it. In training ``limit`` is the
+    number of positions after which the loader ends; without it, it never does. rule: samples of closed windows are
+    served as packs or buckets (`mmask.data.bundle`); then B and positions count packs, or samples of buckets.
     trail: the file that remembers where windows begin.
 
     Iterating yields `mmask.types.Batch`; ``wait`` is the time spent waiting for data since it was last read.
@@ -68,6 +69,7 @@ class Loader:
         limit: int | None = None,
         rule: Rule | None = None,
         trail: Path | None = None,
+        worker_start: str = "auto",
     ) -> None:
         rule = None if evaluate else rule
         if rule is not None:
@@ -81,7 +83,7 @@ class Loader:
             workers,
             group,
         )
-        self.position = start
+        self.position, self._worker_start = start, worker_start
         self._limit = limit
         self._ragged = frozenset(name for one in decode.values() for name in getattr(one, "ragged", ()))
         self._maker: Makes = Maker(stream, decode, seed, evaluate)
@@ -166,18 +168,15 @@ class Loader:
             self._next = None if last else self._thread.submit(self._assemble, share, step + 1)
             yield batch
 
-    def _steps(self) -> Any:
-        if self._end is None:
-            return itertools.count()
-        return range(len(self))
+    def _steps(self) -> range:
+        return range(_ENDLESS if self._end is None else len(self))
 
     def _start(self, share: Share) -> None:
-        steps = itertools.count() if self._end is None else range(len(self))
         inherited: list[Connection] = []
         atexit.register(self.close)  # runs before multiprocessing's own exit, which would wait for workers
         for number in range(self.workers):
             mine = replace(share, workers=self.workers, worker=number)
-            self._running.append(Worker(number, self._maker, mine, steps, inherited))
+            self._running.append(Worker(number, self._maker, mine, self._steps(), inherited, self._worker_start))
 
     def _assemble(self, share: Share, step: int) -> Batch | None:
         wanted = share(step)

@@ -36,7 +36,11 @@ _GRACE = 1.0  # seconds a worker gets to end by itself
 
 
 class Worker:
-    """The training process's side of one worker."""
+    """The training process's side of one worker.
+
+    method: ``fork``, ``spawn`` (a fresh process, to which maker and positions are pickled: what macOS has), or
+    ``auto``, fork on Linux.
+    """
 
     def __init__(
         self,
@@ -45,8 +49,10 @@ class Worker:
         positions: Positions,
         steps: Iterable[int],
         inherited: list[Connection],
+        method: str = "auto",
     ) -> None:
-        method = "fork" if sys.platform.startswith("linux") else "spawn"
+        if method == "auto":
+            method = "fork" if sys.platform.startswith("linux") else "spawn"
         context: Any = multiprocessing.get_context(method)
         self.number, self.positions = number, positions
         self._slabs = [Slab() for _ in range(DEPTH)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field, PositiveInt, model_validator
 
 from mmask.recipe.section import Section, Spec
@@ -67,6 +69,9 @@ class DataSection(Section):
     """Batch samples of like length: ``{by = "text", size = 16}``."""
     workers: int = Field(1, ge=0)
     """Loader processes per rank; 0 decodes in the training process."""
+    worker_start: Literal["auto", "fork", "spawn"] = "auto"
+    """How loader processes begin: copied (``fork``), afresh (``spawn``: slower, and safe beside threads and on macOS),
+    or ``auto``, fork on Linux."""
     streams: PositiveInt = 64
     """C, the number of canonical streams an epoch is cut into. Part of the order: keep it when resuming."""
     shuffle: int = Field(4096, ge=0)

@@ -61,7 +61,7 @@ class StreamReader:
             self.stream, batch_size=self.section.batch_size, rank=self.ranks.rank, world=self.ranks.world,
             workers=self.section.workers, start=step * self.section.batch_size, group=self.group,
             fault_budget=self.section.fault_budget, ledger=self.ledger,
-            rule=self.rule, trail=self.trail,
+            rule=self.rule, trail=self.trail, worker_start=self.section.worker_start,
         )
         return iter(loader)
 

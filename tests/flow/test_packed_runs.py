@@ -60,6 +60,17 @@ def test_ten_steps_are_five_and_five(data: list[str], tmp_path: Path, capsys: py
     assert "data.pack.length" in capsys.readouterr().err
 
 
+def test_an_unreadable_held_out_sample_is_written_to_the_ledger_once(data: list[str], tmp_path: Path) -> None:
+    held_out = ["--val", ragged.shards(tmp_path / "shards", [12], stem="v", bad=frozenset([5]))]
+    out = tmp_path / "run"
+    assert train(out, data[:2], *held_out, "--stop-after", "5") == 0
+    assert train(out, data[:2], *held_out) == 0
+    found = [json.loads(line) for line in (out / "ledger.jsonl").read_text().splitlines()]
+    kept = [line for line in found if line["shard"].startswith("v-")]
+    assert [(line["key"], line["epoch"]) for line in kept] == [("00005", -1)]
+    assert "empty" in kept[0]["reason"]
+
+
 def test_micro_batches_of_whole_packs_give_the_same_losses(data: list[str], tmp_path: Path) -> None:
     assert train(tmp_path / "one", data) == 0
     assert train(tmp_path / "two", data, "optim.accumulate=2") == 0

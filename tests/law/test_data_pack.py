@@ -241,7 +241,8 @@ def test_buckets_need_less_padding(pattern: str) -> None:
         cells = sum(batch["text"].numel() for batch in batches)
         return sum(int(batch["text.length"].sum()) for batch in batches) / cells
 
-    sorted_ = [batch for step in steps_of(stream, 1, 0, 11, rule=rule) for batch in step]
+    # after the first epoch, which begins with windows of a bucket or two
+    sorted_ = [batch for step in steps_of(stream, 1, 0, 11, start=8, rule=rule) for batch in step]
     with Loader(stream, {"words": Words()}, batch_size=16, seed=5, limit=176) as loader:
         assert share(sorted_) > 1.4 * share(list(loader))
 
@@ -268,15 +269,40 @@ def test_buckets_hold_like_lengths_and_serve_them_together() -> None:
         assert sorted(lanes[0][i] for i in one) == sorted(lanes[1][i] for i in two)
 
 
-@pytest.mark.parametrize("n", [1, 7, 100, 1000])
+@pytest.mark.parametrize("n", [1, 7, 100, 1000, 9000])
 @pytest.mark.parametrize("size", [1, 16, 300])
 def test_windows_take_each_position_once_and_stay_in_their_epoch(n: int, size: int) -> None:
     lanes = lanes_for(n, 12, size, 100)
     assert 12 % lanes == 0
     windows = Windows(n, lanes, size)
-    for epoch in range(2):
-        found = [
-            position for lane in range(lanes) for window in range(windows.per_epoch(lane))
-            for position in windows.positions(lane, epoch * windows.per_epoch(lane) + window).tolist()
-        ]
+    for epoch in range(3):
+        found = []
+        for lane in range(lanes):
+            before = sum(windows.per_epoch(lane, one) for one in range(epoch))
+            for window in range(windows.per_epoch(lane, epoch)):
+                found += windows.positions(lane, before + window).tolist()
         assert sorted(found) == list(range(epoch * n, epoch * n + n))
+
+
+def test_a_run_begins_with_small_windows_that_double() -> None:
+    windows = Windows(4 * 5000, 4, 1024)  # the laws above, whose windows are of 20, begin with 4, 8 and 16
+    sizes = [len(windows.positions(1, number)) for number in range(windows.per_epoch(1, 0))]
+    assert sizes[:5] == [64, 128, 256, 512, 1010]
+    assert sum(sizes) == 5000
+    assert all(900 < len(windows.positions(1, len(sizes) + number)) < 1100 for number in range(windows.per_epoch(1)))
+    assert windows.beginning(1).tolist() == np.concatenate([windows.positions(1, n) for n in range(5)])[:1024].tolist()
+
+
+def test_the_first_step_does_not_read_a_whole_window(tmp_path: Path) -> None:
+    """One small window of each of two lanes, and what is read ahead for the second ones."""
+    read: list[str] = []
+
+    class Counting(Words):
+        def __call__(self, sample: Any, keys: Any) -> dict[str, Any]:
+            read.append(sample.id.key)
+            return super().__call__(sample, keys)
+
+    stream = Stream([open_source(write_shards(tmp_path, [700]), "s")], seed=0, streams=2, shuffle=64)
+    with Loader(stream, {"text": Counting()}, batch_size=4, rule=Rule("text", 320, length=LENGTH), limit=4) as loader:
+        next(iter(loader))
+    assert 2 * 20 <= len(read) <= 2 * 20 + 4 * 8
