@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mmask.heads.pooled import PooledHead  # noqa: F401
     from mmask.keyed import Keys, fold, seeded_scope, single  # noqa: F401
     from mmask.layers.attention import Rule, attend  # noqa: F401
-    from mmask.layers.block import key_bias, run_block  # noqa: F401
+    from mmask.layers.block import Block, key_bias, run_block  # noqa: F401
     from mmask.layers.cross import CrossLayer, CrossStack  # noqa: F401
     from mmask.layers.distance import alibi_slopes, rotary_tables  # noqa: F401
     from mmask.layers.embed import Embeddings  # noqa: F401
@@ -74,7 +74,7 @@ _TABLE = {
     "mmask.layers.embed": ("Embeddings",),
     "mmask.layers.gather": ("fill", "fill_index", "flat_index", "take_places"),
     "mmask.layers.places": ("rows_at", "states_at"),
-    "mmask.layers.block": ("key_bias", "run_block"),
+    "mmask.layers.block": ("Block", "key_bias", "run_block"),
     "mmask.layers.cross": ("CrossLayer", "CrossStack"),
     "mmask.layers.linear": ("linear", "product"),
     "mmask.export.copying": ("copy_halves", "copy_parts"),

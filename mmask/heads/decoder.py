@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mmask.errors import PlanError, RecipeError
-from mmask.layers.block import Block, key_bias, run_block
+from mmask.layers.block import Block, key_bias
 from mmask.layers.gather import fill, fill_index
 from mmask.layers.linear import linear
 from mmask.layers.positions import sincos, sinusoid
@@ -71,6 +71,10 @@ class TransformerDecoder(nn.Module):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
 
+    def units(self) -> list[nn.Module]:
+        """Its blocks."""
+        return list(self.blocks)
+
     def _table(self, kind: str, width: int) -> Tensor:
         """(prefix + N, width)."""
         if kind == "grid":
@@ -109,7 +113,7 @@ class TransformerDecoder(nn.Module):
         x = self.sequence(encoded, layout)
         keys = key_bias(layout.valid, self.prefix, x.device)
         for block in self.blocks[:-1]:
-            x = run_block(block, x, keys, fast=self.fast)
+            x = block(x, keys, fast=self.fast)
         x = self._last(x, keys, scored)
         return Prediction(linear(self.pred, self.norm(x), fast=self.fast), scored)
 
@@ -117,15 +121,15 @@ class TransformerDecoder(nn.Module):
         """The last block's states at scored places, (S, width)."""
         layout, last = scored.layout, self.blocks[-1]
         if scored.index is None:
-            return run_block(last, x, keys, fast=self.fast)[:, self.prefix :].flatten(0, 1)
+            return last(x, keys, fast=self.fast)[:, self.prefix :].flatten(0, 1)
         if not self.lean or len(scored.index) == 0:
             rows = scored.rows() * (self.prefix + layout.length) + self.prefix + scored.index % layout.length
-            full = run_block(last, x, keys, fast=self.fast)
+            full = last(x, keys, fast=self.fast)
             return full.flatten(0, 1).index_select(0, rows.to(x.device))
         chosen = torch.zeros(layout.batch * layout.length, dtype=torch.bool)
         chosen[scored.index.cpu()] = True
         queries, counts = ragged_index(chosen.view(layout.batch, layout.length))
-        out = run_block(last, x, keys, queries + self.prefix, fast=self.fast)
+        out = last(x, keys, queries + self.prefix, fast=self.fast)
         if counts is None:
             return out.flatten(0, 1)
         slots = torch.arange(queries.shape[1])[None] < counts[:, None]

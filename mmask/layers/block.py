@@ -1,18 +1,34 @@
-"""A timm transformer block, run on all places or for some of them only."""
+"""timm's transformer block, run on all places or for some of them only."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
-from timm.models.vision_transformer import Attention, Block, Mlp
+from timm.models.vision_transformer import Attention, Mlp
+from timm.models.vision_transformer import Block as TimmBlock
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmask.layers.gather import take_places
 from mmask.layers.linear import linear, product
 
-__all__ = ["Block", "key_bias", "run_block"]
+
+class Block(TimmBlock):
+    """timm's block under timm's names, which also takes what `run_block` takes.
+
+    A module that is called as one (``block(x, keys, fast=True)``), so it can be a unit of its network: computed again
+    on the way back, or sharded (`mmask.train.units`). ``block(x)`` alone is timm's own forward pass.
+    """
+
+    def forward(  # type: ignore[override]  # timm's takes what its own attention does
+        self, x: Tensor, keys: Tensor | None = None, queries: Tensor | None = None, *, fast: bool | None = None,
+        **timms: Any,
+    ) -> Tensor:
+        """(B, N, D) -> (B, N, D), or (B, Q, D); see `run_block`. fast: None is timm's own code."""
+        if fast is None and keys is None and queries is None:
+            return super().forward(x, **timms)
+        return run_block(self, x, keys, queries, fast=bool(fast))
 
 
 def key_bias(valid: Tensor | None, prefix: int, device: torch.device) -> Tensor | None:

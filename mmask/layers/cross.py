@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -86,15 +88,13 @@ class CrossLayer(nn.Module):
         return self.norm(x + F.dropout(made, self.parts.dropout, self.training and self.parts.dropout > 0))
 
     def forward(
-        self, x: Tensor, y: Tensor, at_x: Segments, at_y: Segments, found: dict[str, Tensor] | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """(T, width), (S, width) -> the same shapes.
-
-        found: receives the shares of attention of the names that it has: ``first`` (B, H, N, M), how x looks at y, and
-        ``second`` (B, H, M, N).
-        """
+        self, x: Tensor, y: Tensor, at_x: Segments, at_y: Segments, shares: Sequence[str] = ()
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        """(T, width), (S, width) -> the same shapes, and the shares of attention that were asked for: ``first``
+        (B, H, N, M), how x looks at y, and ``second`` (B, H, M, N)."""
+        found = dict.fromkeys(shares, x)
         x, y = self.exchange(x, y, at_x, at_y, found)
-        return self.first(x, at_x, Rule()), self.second(y, at_y, Rule())
+        return self.first(x, at_x, Rule())[0], self.second(y, at_y, Rule())[0], found
 
 
 class CrossStack(nn.Module):
@@ -105,6 +105,10 @@ class CrossStack(nn.Module):
         self.parts = parts
         self.layers = nn.ModuleList(CrossLayer(parts) for _ in range(depth))
         self.reset_parameters()
+
+    def units(self) -> list[nn.Module]:
+        """Its layers."""
+        return list(self.layers)
 
     @torch.no_grad()
     def reset_parameters(self) -> None:

@@ -9,7 +9,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from mmask.errors import PlanError, RecipeError, did_you_mean
 from mmask.layers.attention import Rule, attend, dense_shares
@@ -147,15 +146,22 @@ class Layer(nn.Module):
 
     def forward(
         self, x: Tensor, segments: Segments, rule: Rule, tables: tuple[Tensor, Tensor] | None = None,
-        found: dict[str, Tensor] | None = None, wanted: Tensor | None = None,
-    ) -> Tensor:
-        """(T, width) -> (T, width), or (S, width); see `Attention.forward`."""
+        states: Sequence[str] = (), wanted: Tensor | None = None, skip: bool = False,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """(T, width) -> (T, width), or (S, width), and the internal ``states`` by name; see `Attention.forward`.
+
+        skip: do nothing, with zero gradients: what layer drop asks for. A skipped layer is called all the same, since
+        ranks skip different ones and must agree on who gathers weights and who has a gradient.
+        """
+        found = dict.fromkeys(states, x)
         kept = x if wanted is None else pick(x, wanted)
+        if skip:
+            return _touched(kept, self), found
         if self.parts.norm == "pre":
             x = kept + self._drop(self.attention(self.norm1(x), segments, rule, tables, found, wanted))
-            return x + self._drop(self.feed(self.norm2(x)))
+            return x + self._drop(self.feed(self.norm2(x))), found
         x = self.norm1(kept + self._drop(self.attention(x, segments, rule, tables, found, wanted)))
-        return self.norm2(x + self._drop(self.feed(x)))
+        return self.norm2(x + self._drop(self.feed(x))), found
 
     def _drop(self, x: Tensor) -> Tensor:
         return F.dropout(x, self.parts.dropout, self.training) if self.parts.dropout else x
@@ -205,7 +211,6 @@ class Transformer(nn.Module):
         )
         last = parts.norm == "pre" if stack.final_norm is None else stack.final_norm
         self.norm = parts.make_norm() if last else nn.Identity()
-        self.grad_checkpointing = False
         self.reset_parameters()
 
     @torch.no_grad()
@@ -218,9 +223,9 @@ class Transformer(nn.Module):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
 
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Compute layers again on the way back instead of keeping what is inside them."""
-        self.grad_checkpointing = enable
+    def units(self) -> list[nn.Module]:
+        """Its layers."""
+        return list(self.layers)
 
     def forward(
         self, x: Tensor, segments: Segments, rules: Sequence[Rule] = (Rule(),), *, taps: Sequence[str] = (),
@@ -240,15 +245,9 @@ class Transformer(nn.Module):
         for number, layer in enumerate(self.layers):
             rule = self._rule(self.kinds[number], rules[number] if len(rules) > 1 else rules[0])
             asked = named.get(number, {})
-            inner = {part: x for part in asked.values() if part}  # keys only: the layer puts its states there
+            states = tuple(part for part in asked.values() if part)
             rows = wanted if number == final else None
-            arguments = (x, segments, rule, tables.get(self.kinds[number]), inner, rows)
-            if self._skips():
-                x = _touched(x if rows is None else pick(x, rows), layer)
-            elif self.grad_checkpointing and self.training:
-                x = checkpoint(layer, *arguments, use_reentrant=False)
-            else:
-                x = layer(*arguments)
+            x, inner = layer(x, segments, rule, tables.get(self.kinds[number]), states, rows, self._skips())
             found |= {tap: inner[part] if part else x for tap, part in asked.items()}
         return self.norm(x), found
 
@@ -272,7 +271,7 @@ class Transformer(nn.Module):
 
 
 def _touched(x: Tensor, layer: nn.Module) -> Tensor:
-    """x, with zero gradients for a skipped layer: ranks skip different ones and must agree on who has a gradient."""
+    """x, with zero gradients for a skipped layer."""
     return x + torch.stack([weight.reshape(-1)[0] for weight in layer.parameters()]).sum() * 0.0
 
 

@@ -104,7 +104,11 @@ class Corruption(Protocol):
 
 @runtime_checkable
 class Encoder(Protocol):
-    """A network. Sees a view and nothing else."""
+    """A network. Sees a view and nothing else.
+
+    It (or any module in it) may offer ``units()``, the blocks that it calls as modules: activation checkpointing and
+    sharding work on these (`mmask.train.units`).
+    """
 
     def __call__(self, view: View, *, taps: Sequence[str] = ()) -> Encoded:
         """The encoded view. ``taps`` names internal states to return as well."""

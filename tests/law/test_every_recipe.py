@@ -1,7 +1,8 @@
 """Every recipe of every installed plugin: size, plans, denominators; of every family one that trains and exports.
 
 A plugin says what it expects in ``plugins/NAME/tests/recipes.toml``: ``[sizes]`` maps a recipe to the parameters it
-trains at full size, ``[course.RECIPE]`` may give ``overrides`` and export ``formats``. Certificates lie in the plugin.
+trains at full size, ``[course.RECIPE]`` may give ``overrides``, export ``formats``, and
+``units = false`` where no network has blocks. Certificates lie in the plugin.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from mmask.errors import RecipeError
 from mmask.library import plugins
-from mmask.testing import check_certificate, check_course, check_denominators, check_size
+from mmask.testing import check_certificate, check_course, check_denominators, check_size, check_units
 
 ROOT = Path(__file__).parents[2]
 
@@ -81,6 +83,15 @@ def test_it_builds_at_full_size_with_the_papers_parameters(claim):
 @pytest.mark.parametrize("claim", COURSES, ids=lambda claim: claim.qualified)
 def test_plans_and_denominators_of_a_small_batch(claim):
     check_denominators(claim.qualified, told(claim, "overrides"))
+
+
+@pytest.mark.parametrize("claim", COURSES, ids=lambda claim: claim.qualified)
+def test_blocks_are_computed_again_with_the_same_gradients(claim):
+    if not told(claim, "units", True):
+        with pytest.raises(RecipeError, match="names its units"):
+            check_units(claim.qualified, told(claim, "overrides"))
+        return
+    assert check_units(claim.qualified, told(claim, "overrides"))
 
 
 @pytest.mark.parametrize("claim", COURSES, ids=lambda claim: claim.qualified)

@@ -7,10 +7,10 @@ from functools import partial
 from typing import Any, Literal
 
 import torch
-from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from mmask.api import (
+    Block,
     Encoded,
     PlanError,
     RecipeError,
@@ -19,7 +19,6 @@ from mmask.api import (
     did_you_mean,
     key_bias,
     product,
-    run_block,
 )
 
 
@@ -84,6 +83,10 @@ class SpectrogramEncoder(nn.Module):
         weight = conv.weight.flatten(1)
         return product(tokens.values.to(weight.dtype), weight, conv.bias, fast=self.fast)
 
+    def units(self) -> list[nn.Module]:
+        """Its blocks."""
+        return list(self.blocks)
+
     def sequence(self, tokens: Tokens) -> Tensor:
         """(B, prefix + K, width): what the blocks see."""
         layout, table = tokens.layout, self.pos_embed
@@ -116,7 +119,7 @@ class SpectrogramEncoder(nn.Module):
         keys = key_bias(layout.valid, self.prefix, x.device)
         found: dict[str, Tensor] = {}
         for number, block in enumerate(self.blocks):
-            x = run_block(block, x, keys, fast=self.fast)
+            x = block(x, keys, fast=self.fast)
             found |= {tap: x for tap in taps if names[tap] == number}
         x = self.norm(x)
         return Encoded(layout, x, self.prefix, None if self.training else self._pooled(x, layout.valid), found)

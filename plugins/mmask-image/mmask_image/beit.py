@@ -10,10 +10,9 @@ import torch
 from timm.models.beit import Beit
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from mmask.api import Encoded, PlanError, RecipeError, Tokens, View, key_bias
-from mmask_image.beit_block import initialise, row_sincos, run_beit_block, truncated
+from mmask_image.beit_block import BeitBlock, initialise, row_sincos, truncated
 from mmask_image.export.dense import Dense
 from mmask_image.states import block_taps, pool_states
 
@@ -52,6 +51,8 @@ class BeitEncoder(Beit):
             use_abs_pos_emb=positions == "fixed",
             use_shared_rel_pos_bias=positions == "relative",
         )
+        for block in self.blocks:  # timm's class has no argument for the class of its blocks
+            block.__class__ = BeitBlock
         self.grid, self.pool, self.start = tuple(tokenizer.grid), pool, start
         self.mask_token = nn.Parameter(torch.empty(1, 1, width)) if mask_token else None
         if self.pos_embed is not None:
@@ -67,6 +68,10 @@ class BeitEncoder(Beit):
     def prefix(self) -> int:
         """Tokens in front of the places: [CLS]."""
         return int(self.num_prefix_tokens)
+
+    def units(self) -> list[nn.Module]:
+        """Its blocks."""
+        return list(self.blocks)
 
     def no_weight_decay(self) -> set[str]:
         """Names of parameters without weight decay, as the reference has them."""
@@ -143,10 +148,7 @@ class BeitEncoder(Beit):
         found: dict[str, Tensor] = {}
         bias = self._bias(tokens, x)
         for number, block in enumerate(self.blocks):
-            if self.grad_checkpointing and self.training:
-                x = checkpoint(run_beit_block, block, x, bias, use_reentrant=False)
-            else:
-                x = run_beit_block(block, x, bias)
+            x = block(x, bias, ours=True)
             found |= {name: x for name in wanted.get(number, ())}
         x = self.norm(x)
         pooled = None if self.training else pool_states(x, self.prefix, layout.valid, self.pool)

@@ -7,6 +7,7 @@ from math import sqrt
 from typing import Any, Literal
 
 import torch
+from timm.models.beit import Block
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -23,6 +24,16 @@ def row_sincos(width: int, grid: tuple[int, ...], *, prefix: int = 0) -> Tensor:
     table = sincos(width, grid, prefix=prefix)
     column, row = table.chunk(2, dim=1)
     return torch.cat([row, column], dim=1)
+
+
+class BeitBlock(Block):
+    """timm's block under timm's names, which also takes a bias of attention for each sample."""
+
+    def forward(  # type: ignore[override]  # timm's takes one bias for all samples
+        self, x: Tensor, bias: Tensor | None = None, *, ours: bool = False, **timms: Any
+    ) -> Tensor:
+        """(B, N, D) -> (B, N, D). ours: as `run_beit_block`; otherwise timm's own forward pass."""
+        return run_beit_block(self, x, bias) if ours else super().forward(x, **timms)
 
 
 def run_beit_block(block: nn.Module, x: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -76,6 +76,10 @@ class LatentRegressor(nn.Module):
                 block.mlp.fc2.weight.div_(sqrt(2 * number))
         truncated(self.mask_token)
 
+    def units(self) -> list[nn.Module]:
+        """Its blocks."""
+        return list(self.blocks)
+
     def adapt(self, states: Tensor) -> Tensor:
         """Latents of the encoder on to this module's width, context and targets alike. (..., D) -> (..., width)."""
         if self.project is None or self.project_norm is None:

@@ -56,6 +56,11 @@ class SwinEncoder(SwinTransformer):
         """Channels of a state."""
         return int(self.num_features)
 
+    def units(self) -> list[nn.Module]:
+        """The blocks of all stages."""
+        stages: Any = self.layers
+        return [block for stage in stages for block in stage.blocks]
+
     def no_weight_decay(self) -> set[str]:
         """Names of parameters without weight decay, as the reference has them."""
         return set(super().no_weight_decay()) | {"mask_token"}

@@ -9,9 +9,9 @@ from typing import Any, Literal
 import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from mmask.api import (
+    Block,
     Encoded,
     PlanError,
     RecipeError,
@@ -19,7 +19,6 @@ from mmask.api import (
     View,
     key_bias,
     product,
-    run_block,
     sincos,
 )
 from mmask_image.export.dense import Dense, VitSizes, vit_dense
@@ -53,7 +52,7 @@ class VisionEncoder(VisionTransformer):
             img_size=tokenizer.image_size, patch_size=tokenizer.patch, in_chans=tokenizer.in_chans,
             num_classes=0, embed_dim=width, depth=depth, num_heads=heads, mlp_ratio=mlp_ratio,
             qkv_bias=qkv_bias, drop_path_rate=drop_path, norm_layer=partial(nn.LayerNorm, eps=eps),
-            weight_init="skip",
+            weight_init="skip", block_fn=Block,
         )
         self.grid, self.fast = tuple(tokenizer.grid), fast
         self.pooling = pool  # ``pool`` is a method of timm's class
@@ -71,6 +70,10 @@ class VisionEncoder(VisionTransformer):
     def prefix(self) -> int:
         """Tokens in front of the places: [CLS]."""
         return int(self.num_prefix_tokens)
+
+    def units(self) -> list[nn.Module]:
+        """Its blocks."""
+        return list(self.blocks)
 
     @property
     def layer_taps(self) -> tuple[str, ...]:
@@ -128,10 +131,7 @@ class VisionEncoder(VisionTransformer):
         keys = key_bias(layout.valid, self.prefix, x.device)
         found: dict[str, Tensor] = {}
         for number, block in enumerate(self.blocks):
-            if self.grad_checkpointing and self.training:
-                x = checkpoint(run_block, block, x, keys, fast=self.fast, use_reentrant=False)
-            else:
-                x = run_block(block, x, keys, fast=self.fast)
+            x = block(x, keys, fast=self.fast)
             found |= {name: x for name in wanted.get(number, ())}
         x = self.norm(x)
         pooled = None if self.training else pool_states(x, self.prefix, layout.valid, self.pooling)

@@ -11,7 +11,7 @@ from timm.models.beit import Beit
 from torch import nn
 
 from mmask.api import Layout, MaskPlan, PlanError, RecipeError, Tokens, View
-from mmask.testing import component
+from mmask.testing import checkpoint_units, component
 from mmask_image.beit import BeitEncoder
 from mmask_image.patch import PatchTokenizer
 
@@ -160,7 +160,7 @@ def test_heads_must_divide_the_width():
 
 def test_checkpointed_blocks_give_the_same_gradients():
     one, two = encoder("relative"), encoder("relative")
-    two.set_grad_checkpointing(True)
+    checkpoint_units(two)
     for made in (one, two):
         made.train()(view()).state.square().sum().backward()
     for a, b in zip(one.parameters(), two.parameters(), strict=True):

@@ -8,6 +8,7 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 
 from mmask.api import MaskPlan, PlanError, RecipeError, View, Visibility, use
+from mmask.testing import checkpoint_units
 from mmask_image.patch import PatchTokenizer
 from mmask_image.recipes import mae as recipes
 from mmask_image.recipes.mae import mae
@@ -156,7 +157,8 @@ def test_activation_checkpointing_changes_no_gradient(build, pictures):
     batch, grads = pictures(2, 3, 32, 48), []
     for enable in (False, True):
         model = build(small()).double()
-        model.encoder.set_grad_checkpointing(enable)
+        if enable:
+            checkpoint_units(model)
         model(batch).total().backward()
         grads.append(model.encoder.blocks[0].attn.qkv.weight.grad)
     assert torch.equal(*grads)

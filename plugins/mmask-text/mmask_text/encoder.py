@@ -96,10 +96,6 @@ class TextEncoder(nn.Module):
             "blocks": [(r"^body\.layers\.(\d+)", None), (r"^body\.norm", (99999,))],
         }
 
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Compute layers again on the way back instead of keeping what is inside them."""
-        self.body.set_grad_checkpointing(enable)
-
     @property
     def layer_taps(self) -> tuple[str, ...]:
         """The embedding and the output of each layer: what a weighted sum of layers runs over."""

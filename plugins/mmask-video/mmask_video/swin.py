@@ -61,6 +61,10 @@ class VideoSwin(SwinTransformer3d):
         """(B, 3, T, H, W) -> (B, T, H / stride, W / stride, out_width), sides rounded up."""
         return self.norm(self.features(self.patch_embed(x)))
 
+    def units(self) -> list[nn.Module]:
+        """The blocks of all stages."""
+        return [block for stage in self.features if isinstance(stage, nn.Sequential) for block in stage]
+
     @torch.no_grad()
     def stages(self, x: Tensor) -> list[Tensor]:
         """The patch embedding and the output of every part after it, channels last: for looking inside."""

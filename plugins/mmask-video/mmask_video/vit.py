@@ -7,10 +7,10 @@ from functools import partial
 from typing import Any
 
 import torch
-from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from mmask.api import (
+    Block,
     Encoded,
     PlanError,
     RecipeError,
@@ -19,7 +19,6 @@ from mmask.api import (
     did_you_mean,
     key_bias,
     product,
-    run_block,
     sinusoid,
 )
 
@@ -69,6 +68,10 @@ class VideoEncoder(nn.Module):
             if isinstance(module, nn.Linear | nn.Conv3d) and module.bias is not None:
                 nn.init.zeros_(module.bias)
 
+    def units(self) -> list[nn.Module]:
+        """Its blocks."""
+        return list(self.blocks)
+
     def sequence(self, tokens: Tokens) -> Tensor:
         """(B, K, width): embedded cuboids with their positions."""
         layout = tokens.layout
@@ -103,7 +106,7 @@ class VideoEncoder(nn.Module):
         keys = key_bias(layout.valid, 0, x.device)
         found: dict[str, Tensor] = {}
         for number, block in enumerate(self.blocks):
-            x = run_block(block, x, keys, fast=self.fast)
+            x = block(x, keys, fast=self.fast)
             found |= {tap: x for tap in taps if names[tap] == number}
         x = self.norm(x)
         return Encoded(layout, x, 0, None if self.training else _mean(x, layout.valid), found)

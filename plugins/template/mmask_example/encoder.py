@@ -36,6 +36,10 @@ class SignalEncoder(nn.Module):
         )
         self.norm = nn.LayerNorm(width)
 
+    def units(self) -> list[nn.Module]:
+        """The layers: what can be computed again on the way back, or sharded, one by one."""
+        return list(self.layers)
+
     def forward(self, view: View, *, taps: Sequence[str] = ()) -> Encoded:
         """The states of the view's places: (B, K, width). taps: ``layer.i``, its output."""
         tokens = view.only()

@@ -67,10 +67,6 @@ class SpeechEncoder(nn.Module):
         """The input of the first layer and the output of each: what a weighted sum runs over."""
         return ("embedded", *(f"block.{i}" for i in range(len(self.stack.layers))))
 
-    def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Compute layers again on the way back instead of keeping what is inside them."""
-        self.stack.set_grad_checkpointing(enable)
-
     def normalise(self, values: Tensor) -> Tensor:
         """Features under the LayerNorm in front of the projection: also what a quantizer reads. (..., dim)."""
         return self.feature_norm(values)

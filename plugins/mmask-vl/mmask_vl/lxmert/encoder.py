@@ -124,8 +124,7 @@ class LxmertEncoder(nn.Module):
         x, y, found = words.states, looks.states, {}
         for number, layer in enumerate(self.cross.layers):
             asked = named.get(number, {})
-            inner = {side: x for side in asked.values()}  # keys only: the layer puts its shares there
-            x, y = layer(x, y, words.segments, looks.segments, inner)
+            x, y, inner = layer(x, y, words.segments, looks.segments, tuple(asked.values()))
             found.update({tap: inner[side] for tap, side in asked.items()})
         return words.segments.put(x), looks.segments.put(y), found
 
