@@ -21,6 +21,7 @@ _KEYS: dict[str, tuple[str, Any, str, str]] = {
     "--save-every": ("train.save_every", int, "N", "Steps between checkpoints."),
     "--log-every": ("train.log_every", int, "N", "Steps between logged rows."),
     "--device": ("train.device", str, "D", "auto, cpu, cuda or mps."),
+    "--parallel": ("train.parallel", str, "HOW", "ddp or fsdp2, with several ranks."),
     "--precision": ("train.precision", str, "P", "fp32, bf16, fp16 or fp64."),
 }
 

@@ -124,6 +124,12 @@ class TrainSection(Section):
     """Autocast type; parameters stay in fp32 (fp64 for tests of numbers)."""
     compile: bool = False
     """Run the model through torch.compile."""
+    parallel: Literal["ddp", "fsdp2"] = "ddp"
+    """How several ranks share the work: each with the whole model, or with its part of every tensor."""
+    checkpoint_activations: bool = False
+    """Keep the inputs of blocks alone, and compute blocks again on the way back: less memory, the same gradients."""
+    checkpoints: Literal["whole", "sharded"] = "whole"
+    """Under ``fsdp2``: checkpoints put together by rank 0, or each rank's part from that rank."""
     ema: float | None = Field(None, gt=0, lt=1)
     """Decay of an exponential moving average of the weights."""
     save_every: PositiveInt = 1000

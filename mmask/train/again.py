@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 # How a run is carried out; no sample, plan or number depends on these.
 FREE = (
-    "data.workers", "data.fault_budget", "train.device", "train.compile", "train.save_every", "train.keep",
+    "data.workers", "data.worker_start", "data.fault_budget", "train.device", "train.compile", "train.parallel",
+    "train.checkpoint_activations", "train.checkpoints", "train.save_every", "train.keep",
     "train.log_every", "train.val_every", "train.health_every", "train.val_samples", "train.trackers", "train.probe",
     "train.nonfinite_budget", "preview", "profiles", "summary", "paper",
 )

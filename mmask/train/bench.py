@@ -21,12 +21,12 @@ from mmask.train.model import MaskedModel
 from mmask.train.optim import make_optimizer
 from mmask.train.precision import Precision, pick_device
 from mmask.train.ranks import Ranks
-from mmask.train.run import compile_parts
 from mmask.train.scene import BatchPlans
 from mmask.train.schedule import peak_lr
 from mmask.train.seed import init_scope
 from mmask.train.source import StreamReader
 from mmask.train.step import Stepper
+from mmask.train.wrap import compile_parts
 
 if TYPE_CHECKING:
     from pathlib import Path

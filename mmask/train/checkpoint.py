@@ -2,6 +2,7 @@
 
     checkpoints/step-00001000/
         model.safetensors  ema.safetensors  optimizer.safetensors  state.json
+        model/  ema/  optimizer/   instead of or beside them, what is sharded (`mmask.train.parts`)
         manifest.json      file -> [bytes, BLAKE2b]; written last
 
 A crash while writing leaves only a ``.step-...`` folder, which the next save removes. A folder whose files
@@ -23,36 +24,49 @@ from typing import Any
 import torch
 
 from mmask.errors import CheckpointError
-
-Tensors = dict[str, torch.Tensor]
+from mmask.train.parts import Tensors, read_parts
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
     """What is stored. tensors: file stem (``model``, ``ema``, ``optimizer``) -> name -> tensor.
 
-    state: everything else, as JSON: step, position, epoch, fingerprint, optimizer scalars, versions.
+    state: everything else, as JSON: step, position, epoch, fingerprint, optimizer scalars, versions. parts: where
+    sharded tensors lie that were not read with the others.
     """
 
     step: int
     tensors: Mapping[str, Tensors]
     state: Mapping[str, Any] = field(default_factory=dict)
+    parts: Path | None = None
+
+    def table(self, stem: str, like: Mapping[str, torch.Tensor]) -> Tensors | None:
+        """The tensors of one stem, sharded ones cut as those of ``like``; None when there are none."""
+        found = dict(self.tensors.get(stem, {}))
+        if self.parts is not None and (self.parts / stem).is_dir():
+            found |= read_parts(self.parts / stem, like)
+            _tie(found, stem, self.state)
+        return found or None
 
 
-def save(folder: Path, checkpoint: Checkpoint, *, keep: int = 2) -> Path:
+def save(
+    folder: Path, checkpoint: Checkpoint, *, keep: int = 2, beside: Callable[[Path], None] = lambda aside: None
+) -> Path:
     """Write ``folder/step-XXXXXXXX`` and remove all but the newest ``keep``.
 
+    beside: writes more into the folder that is being made, before it is signed.
     Raises CheckpointError when the disk is full or cannot be written; earlier checkpoints stay as they are.
     """
     final = folder / f"step-{checkpoint.step:08d}"
     aside = folder / f".{final.name}.{os.getpid()}"
-    if final.exists() and not torn(final):  # the same step of the same run: nothing new to store
+    if stored(folder, checkpoint.step):
         return final
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for left in folder.glob(".step-*"):
             shutil.rmtree(left, ignore_errors=True)
         aside.mkdir()
+        beside(aside)
         _write(aside, checkpoint)
         if final.exists():
             shutil.rmtree(final)
@@ -68,16 +82,24 @@ def save(folder: Path, checkpoint: Checkpoint, *, keep: int = 2) -> Path:
     return final
 
 
+def stored(folder: Path, step: int) -> bool:
+    """Whether the checkpoint of a step is there and whole: the same step of the same run is nothing new to store."""
+    final = folder / f"step-{step:08d}"
+    return final.exists() and not torn(final)
+
+
 def _write(aside: Path, checkpoint: Checkpoint) -> None:
     manifest: dict[str, list[Any]] = {}
-    tied: dict[str, dict[str, str]] = {}
+    tied: dict[str, dict[str, str]] = {stem: dict(names) for stem, names in checkpoint.state.get("tied", {}).items()}
     for stem, tensors in checkpoint.tensors.items():
-        unique, tied[stem] = _untie(tensors)
+        unique, second = _untie(tensors)
+        tied[stem] = {**tied.get(stem, {}), **second}
         _put_tensors(aside / f"{stem}.safetensors", unique)
     state = {**checkpoint.state, "step": checkpoint.step, "tied": tied, "format": 1}
     (aside / "state.json").write_text(json.dumps(state, indent=1), encoding="utf-8")
-    for path in sorted(aside.iterdir()):
-        manifest[path.name] = [path.stat().st_size, _digest(path)]
+    for path in sorted(aside.rglob("*")):
+        if path.is_file():
+            manifest[path.relative_to(aside).as_posix()] = [path.stat().st_size, _digest(path)]
         _sync(path)
     (aside / "manifest.json").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
     _sync(aside / "manifest.json")
@@ -145,13 +167,21 @@ def torn(path: Path) -> str:
     return ""
 
 
-def load(path: Path, device: torch.device | str = "cpu") -> Checkpoint:
-    """Read a whole checkpoint. Raises CheckpointError when it is torn."""
+def load(path: Path, device: torch.device | str = "cpu", *, parts: bool = True) -> Checkpoint:
+    """Read a whole checkpoint. parts: False leaves sharded tensors for `Checkpoint.table`. Raises CheckpointError when
+    it is torn."""
     fault = torn(path)
     if fault:
         raise CheckpointError(f"checkpoint {path} is torn: {fault}", hint="resume from an earlier one")
     state = json.loads((path / "state.json").read_text(encoding="utf-8"))
-    tensors = {file.stem: read_tensors(path, file.stem, state, device) for file in path.glob("*.safetensors")}
+    stems = {file.stem for file in path.glob("*.safetensors")}
+    tensors = {stem: read_tensors(path, stem, state, device) for stem in stems}
+    if not parts:
+        return Checkpoint(int(state["step"]), tensors, state, path)
+    for file in path.iterdir():
+        if file.is_dir():
+            tensors[file.name] = {**tensors.get(file.name, {}), **read_parts(file)}
+            _tie(tensors[file.name], file.name, state)
     return Checkpoint(int(state["step"]), tensors, state)
 
 
@@ -167,10 +197,16 @@ def read_tensors(path: Path, stem: str, state: Mapping[str, Any], device: torch.
     """One file of a checkpoint, tied names restored."""
     from safetensors.torch import load_file
 
-    tensors = load_file(path / f"{stem}.safetensors", device=str(device))
-    for second, first in state.get("tied", {}).get(stem, {}).items():
-        tensors[second] = tensors[first]
+    tensors: Tensors = load_file(path / f"{stem}.safetensors", device=str(device))
+    _tie(tensors, stem, state)
     return tensors
+
+
+def _tie(tensors: Tensors, stem: str, state: Mapping[str, Any]) -> None:
+    """Give tensors their second names again."""
+    for second, first in state.get("tied", {}).get(stem, {}).items():
+        if first in tensors:
+            tensors[second] = tensors[first]
 
 
 def _write_failed(folder: Path, checkpoint: Checkpoint, error: Exception) -> CheckpointError:

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 import torch
 from torch import nn
 
+from mmask.train.shard import local
+
 
 class Average:
     """``average <- decay · average + (1 - decay) · source`` after every step that was not skipped.
@@ -29,8 +31,7 @@ class Average:
     @staticmethod
     def of(source: nn.Module, decay: float) -> Average:
         """The average of a module, starting as its copy."""
-        twin = copy.deepcopy(source).requires_grad_(False).eval()
-        return Average(source, twin, decay)
+        return Average(source, twin(source), decay)
 
     @torch.no_grad()
     def start(self) -> None:
@@ -49,5 +50,11 @@ class Average:
             ours.copy_(theirs)
 
 
+def twin(source: nn.Module) -> nn.Module:
+    """A copy in evaluation mode without gradients: an average before its first step."""
+    return copy.deepcopy(source).requires_grad_(False).eval()
+
+
 def _state(module: nn.Module) -> Mapping[str, torch.Tensor]:
-    return dict([*module.named_parameters(), *module.named_buffers()])
+    """Parameters and buffers; of a sharded module this rank's parts, in the memory where they are trained."""
+    return {name: local(value.detach()) for name, value in (*module.named_parameters(), *module.named_buffers())}

@@ -23,7 +23,7 @@ POOLED, PLACES, LAYERS, INPUT = "pooled", "places", "layers", "input"
 def encode(model: MaskedModel, precision: Precision, batch: Batch, taps: tuple[str, ...] = ()) -> Encoded:
     """The exported network's answer to the clean view."""
     with precision.autocast():
-        return model.scene(precision.cast(batch), {}).encode(model.exports, "clean", taps=taps)
+        return model.run(lambda: model.scene(precision.cast(batch), {}).encode(model.exports, "clean", taps=taps))
 
 
 def layer_taps(network: Any) -> tuple[str, ...]:
@@ -49,7 +49,7 @@ def collect(
     of the uint64 sample ids, and ``fields`` of the batch. Raises DataError when there is no sample.
     """
     rows: list[dict[str, Tensor]] = []
-    with torch.inference_mode():
+    with torch.no_grad():  # not inference mode: weights of a sharded model that were gathered there cannot be trained
         for batch in batches:
             made = _input(model, batch, want) if of_input else _states(model, precision, batch, want, pool)
             made["ids"] = torch.from_numpy(batch.ids.view(np.int64).copy())

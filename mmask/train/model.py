@@ -18,6 +18,7 @@ from mmask.protocols import Corruption, Masker, Objective, Scene, ScoredMasker, 
 from mmask.train.ema import Average
 from mmask.train.program import Program
 from mmask.train.scene import BatchPlans, ModelScene
+from mmask.train.shard import Gathering
 from mmask.types import Batch, Layout, Losses, MaskPlan
 
 
@@ -44,7 +45,7 @@ class PlanMaker:
     action: Mixture | None = None
 
 
-class MaskedModel(nn.Module):
+class MaskedModel(Gathering):
     """Everything that is trained, as one module.
 
     ``model(batch)`` draws plans by ``seed`` and the batch's sample ids and returns `Losses`;
@@ -164,10 +165,10 @@ class MaskedModel(nn.Module):
             return drawn
         with _scoring(self):
             scene = ModelScene(self, drawn, keys)
-            late = {
+            late = self.run(lambda: {
                 name: _draw(maker, layouts, keys.of_view(name), scene)
                 for name, maker in self.maskers.items() if name in scored
-            }
+            })
         return BatchPlans(batch, layouts, {**plans, **late}, step)
 
     def given(self, batch: Batch, plans: Any, step: int = 0) -> BatchPlans:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from torch import nn
 
 from mmask.errors import RecipeError, did_you_mean
 from mmask.recipe.schema import OptimSection
+from mmask.train.shard import cut_like, local
 
 _GROUP = "#group"
 
@@ -173,10 +174,31 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, torch.Tensor) else value
 
 
+def _params(optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
+    return [param for group in optimizer.param_groups for param in group["params"]]
+
+
+def state_like(optimizer: torch.optim.Optimizer) -> Mapping[str, torch.Tensor]:
+    """``parameter:key`` -> the parameter, whatever the key: how a state of the parameter's shape is cut."""
+    names: list[str] = optimizer.mmask_names  # type: ignore[attr-defined]  # see make_optimizer
+    return _ByParameter(zip(names, _params(optimizer), strict=True))
+
+
+class _ByParameter(dict[str, torch.Tensor]):
+    """A table of parameters that finds them under ``name:key`` too."""
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return super().get(key.rsplit(":", 1)[0], default)
+
+
 def unpack_state(
     optimizer: torch.optim.Optimizer, tensors: dict[str, torch.Tensor], saved: dict[str, Any]
 ) -> None:
-    """The inverse of `pack_state`, into an optimizer of the same parameters."""
+    """The inverse of `pack_state`, into an optimizer of the same parameters, sharded ones too.
+
+    Raises ValueError for a state that belongs to a sharded parameter and has another shape.
+    """
+    params = _params(optimizer)
     index = {name: i for i, name in enumerate(optimizer.mmask_names)}  # type: ignore[attr-defined]  # see make_optimizer
     state: dict[int, dict[str, Any]] = {}
     groups = optimizer.state_dict()["param_groups"]
@@ -185,7 +207,16 @@ def unpack_state(
         if name.startswith(_GROUP):
             groups[int(name.removeprefix(_GROUP))][key] = value
         else:
-            state.setdefault(index[name], {})[key] = value
+            state.setdefault(index[name], {})[key] = _cut(value, params[index[name]], label)
     for group, scalars in zip(groups, saved["groups"], strict=True):
         group.update(scalars)
     optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _cut(value: Any, param: torch.Tensor, label: str) -> Any:
+    """A state as its parameter is cut."""
+    if not isinstance(value, torch.Tensor) or value.ndim == 0 or local(param) is param or local(value) is not value:
+        return value
+    if value.shape != param.shape:
+        raise ValueError(f"{label} has another shape than its sharded parameter; use train.parallel=ddp")
+    return cut_like(value, param)

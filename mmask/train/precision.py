@@ -49,9 +49,10 @@ class Precision:
             raise UsageError("fp64 does not exist on mps", hint="use --device cpu")
         return Precision(name, device, torch.amp.GradScaler(device.type, enabled=name == "fp16"))
 
-    def prepare(self, model: torch.nn.Module) -> torch.nn.Module:
-        """The model on the device, in the parameters' type."""
-        model.to(self.device)
+    def prepare(self, model: torch.nn.Module, *, move: bool = True) -> torch.nn.Module:
+        """The model on the device (unless it is still to be sharded there), in the parameters' type."""
+        if move:
+            model.to(self.device)
         return model.double() if self.name == "fp64" else model
 
     def cast(self, batch: Batch) -> Batch:

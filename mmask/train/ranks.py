@@ -12,6 +12,7 @@ import torch.distributed as dist
 from torch import nn
 
 from mmask.errors import UsageError
+from mmask.train.shard import shard
 
 _WRAP = 1 << 64
 
@@ -86,16 +87,23 @@ class Ranks:
         if self.world > 1:
             dist.all_reduce(torch.zeros(1))
 
-    def wrap(self, model: nn.Module, device: torch.device, *, idle: bool = False) -> nn.Module:
-        """DDP around the model when there is more than one rank.
+    def shards(self, parallel: str) -> bool:
+        """Whether a model is cut over the ranks; a single process has nothing to cut."""
+        return self.world > 1 and parallel == "fsdp2"
 
-        idle: some parameters take no part in some steps (a program of tasks), so DDP has to look for them.
+    def wrap(self, model: nn.Module, device: torch.device, *, parallel: str = "ddp") -> nn.Module:
+        """The model over several ranks: DDP around it, or (``fsdp2``) itself, cut in place.
+
+        DDP looks for parameters without a gradient in every step: a program of tasks has some, and so has a network
+        with a table that a data set does not read.
         """
         if self.world == 1:
             return model
+        if self.shards(parallel):
+            return shard(model, device)
         return nn.parallel.DistributedDataParallel(
             model, device_ids=[device] if device.type == "cuda" else None,
-            broadcast_buffers=False, gradient_as_bucket_view=True, find_unused_parameters=idle,
+            broadcast_buffers=False, gradient_as_bucket_view=True, find_unused_parameters=True,
         )
 
     def part(self, batch_size: int, accumulate: int) -> int:

@@ -20,7 +20,7 @@ from mmask.train.cadence import Cadence
 from mmask.train.checkpoint import Checkpoint, load, newest
 from mmask.train.ema import Average
 from mmask.train.feed import Feed
-from mmask.train.folder import RunFolder, cut_ledger, writing
+from mmask.train.folder import RunFolder, cut_files, cut_ledger, writing
 from mmask.train.guard import Guard
 from mmask.train.health import Health
 from mmask.train.job import Job, Result, RunInfo, open_folder
@@ -39,6 +39,7 @@ from mmask.train.stamp import START, StampFile
 from mmask.train.step import Stepper
 from mmask.train.validate import Validation
 from mmask.train.weights import init_model, starting_weights
+from mmask.train.wrap import wrap
 from mmask.types import Batch
 
 
@@ -88,13 +89,13 @@ class _Run:
         self.reader = job.open_reader(recipe, job.host, self.ranks, self.folder.ledger, self.model.group)
         self.stack.callback(self.reader.close)
         self.course = course(recipe, self.reader.units)
-        wrapped = self._wrapped()
         self._brief(checkpoint)
+        wrapped, average = wrap(self.model, self.train, self.ranks, self.precision)
         self.optimizer = make_optimizer(self.model, recipe.optim, self.course.lr(0))
-        average = Average.of(self.model, self.train.ema) if self.train.ema else None
         self.keeper = Keeper(
             self.folder.checkpoints, self.model, self.optimizer, self.precision, average, self.train.keep,
-            {"recipe": recipe.name, "batch": recipe.data.batch_size, "world": self.ranks.world},
+            {"recipe": recipe.name, "batch": recipe.data.batch_size, "world": self.ranks.world}, self.ranks,
+            self.train.checkpoints == "sharded",
         )
         loop = self._loop(wrapped, average, checkpoint)
         return self._drive(loop)
@@ -103,11 +104,12 @@ class _Run:
         """The checkpoint to go on from; metrics after it are cut away."""
         path = newest(self.folder.checkpoints, tell=self.say) if self.ranks.first else None
         name = self.ranks.share(str(path or ""))
-        checkpoint = load(Path(name)) if name else None
+        checkpoint = load(Path(name), parts=False) if name else None
         step = checkpoint.step if checkpoint else 0
         if self.ranks.first:
             MetricsFile(self.folder.metrics).cut(step)
             StampFile(self.folder.stamps).cut(step)
+            cut_files(self.folder, step)
             cut_ledger(self.folder.ledger, checkpoint.state["position"] if checkpoint else 0)
             self.folder.write_env(
                 step=step, world=self.ranks.world, device=str(self.device), changed=self.changed
@@ -127,7 +129,7 @@ class _Run:
         model.check_split(batch, ranks=self.ranks.world, accumulate=parts)
         if fresh:
             self._weights(model)
-        self.precision.prepare(model)
+        self.precision.prepare(model, move=not self.ranks.shards(self.train.parallel))
         return model.train()
 
     def _weights(self, model: MaskedModel) -> None:
@@ -135,11 +137,6 @@ class _Run:
         lines += starting_weights(model, self.recipe, self.job.host)
         for line in lines:
             self.say(line)
-
-    def _wrapped(self) -> torch.nn.Module:
-        if self.train.compile:
-            compile_parts(self.model)
-        return self.ranks.wrap(self.model, self.device, idle=bool(self.model.program.tasks))
 
     def _brief(self, checkpoint: Checkpoint | None) -> None:
         if not self.ranks.first:
@@ -224,12 +221,12 @@ class _Run:
         return Probe(self.recipe, self.job.host, self.precision, book)
 
     def _judge(self, probe: Probe | None, average: Average | None, step: int) -> dict[str, float]:
-        """Of the weights that are exported; on rank 0 alone."""
-        if probe is None:
+        """Of the weights that are exported; on rank 0 alone, for which others gather what they have of them."""
+        if self.train.probe is None:
             return {}
         model = self.model if average is None else average.average
         assert isinstance(model, MaskedModel)
-        return probe(model, step)
+        return model.run(lambda: {} if probe is None else probe(model, step), at_once=True)
 
     def _validate(self, validation: Validation, average: Average | None) -> dict[str, float]:
         numbers = validation(self.model)
@@ -240,17 +237,18 @@ class _Run:
         return numbers
 
     def _draw(self, health: Health | None, step: int) -> None:
-        if health is not None and self.ranks.first:
-            health(self.model, step)
+        if health is not None:
+            self.model.run(lambda: health(self.model, step) if self.ranks.first else None, at_once=True)
             self._report()
 
     def _save(self, loop: Loop) -> None:
-        """Rank 0 writes; the others wait for it."""
-        if self.ranks.first:
-            self.keeper.save(loop)
+        """Rank 0 writes what is whole; the others wait for it."""
+        self.keeper.save(loop)
         self.ranks.barrier()
 
     def _report(self) -> None:
+        if not self.ranks.first:
+            return
         try:
             write_report(self.folder.path)
         except (OSError, MmaskError) as error:
@@ -266,14 +264,14 @@ class _Run:
             self.say(f"nothing left to do: {loop.done:,} of {self.course.steps:,} steps are done")
         with loop.book.progress:
             outcome = loop.run(last)
+        self._report()
         if self.ranks.first:
-            self._report()
             self._closing(loop, outcome)
         return Result(outcome, loop.done, self.folder.path)
 
     def _start_row(self, loop: Loop) -> None:
         """What random (or given) weights are worth: the floor of every later probe. Written once a run."""
-        if not any(row["step"] == 0 for row in read_rows(self.folder.metrics)):
+        if self.ranks.any(self.ranks.first and not any(row["step"] == 0 for row in read_rows(self.folder.metrics))):
             numbers = loop.probe(0)
             if numbers:
                 loop.book.row({"step": 0, **numbers})
@@ -290,11 +288,3 @@ class _Run:
             self.say(f"  {'unreadable':<14}{len(faults):,} samples or ends of shards, listed in {self.folder.ledger}")
         if outcome != DONE:
             self.say(f"  {'continue':<14}mmask train --resume {self.folder.path}")
-
-
-def compile_parts(model: MaskedModel) -> None:
-    """torch.compile for networks and heads in place; plans, targets and denominators stay plain Python."""
-    heads = (getattr(objective, "head", None) for objective in model.objectives.values())
-    for module in (*model.networks.values(), *heads):
-        if isinstance(module, torch.nn.Module):
-            module.compile()

@@ -17,6 +17,7 @@ from mmask.train.precision import Precision
 from mmask.train.ranks import Ranks
 from mmask.train.scene import BatchPlans
 from mmask.train.seed import seed_model
+from mmask.train.shard import is_sharded, whole
 from mmask.train.stamp import stamp
 from mmask.types import Losses, Share
 
@@ -44,8 +45,8 @@ class Outcome:
 class Stepper:
     """Everything a step needs; made once a run.
 
-    wrapped: the model, under DDP when there are several ranks. clip: global gradient norm, None for no limit.
-    averages: called after a step that was not skipped.
+    wrapped: the model, under DDP or sharded when there are several ranks. clip: global gradient norm, None for no
+    limit. averages: called after a step that was not skipped.
     """
 
     model: MaskedModel
@@ -101,7 +102,7 @@ class Stepper:
     def _backward(self, micro: int, part: BatchPlans, counts: Numbers, step: int) -> Losses:
         """Forward and backward of one micro-batch. Each term is divided by the count of the whole step.
 
-        DDP averages gradients over ranks where a sum is due, so the loss is multiplied by their number.
+        DDP and FSDP2 average gradients over ranks where a sum is due, so the loss is multiplied by their number.
         """
         seed_model(self.seed, step, micro, self.ranks.rank)
         with self._quiet(micro):
@@ -114,9 +115,11 @@ class Stepper:
     def _quiet(self, micro: int) -> AbstractContextManager[Any]:
         """Gradients cross ranks once a step, with the last micro-batch."""
         last = micro == self.accumulate - 1
-        if last or self.ranks.world == 1:
-            return nullcontext()
-        return self.wrapped.no_sync()  # type: ignore[operator]  # with more ranks it is DDP
+        if isinstance(self.wrapped, nn.parallel.DistributedDataParallel) and not last:
+            return self.wrapped.no_sync()
+        if is_sharded(self.wrapped):
+            self.wrapped.set_requires_gradient_sync(last)  # type: ignore[operator]  # FSDP2's
+        return nullcontext()
 
     def _gradient_norm(self) -> torch.Tensor:
         """The global norm of the unscaled gradients, after which they are clipped."""
@@ -124,7 +127,7 @@ class Stepper:
         limit = float("inf") if self.clip is None else self.clip
         params = [p for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
         grads = [p.grad for p in params]
-        norm = nn.utils.get_total_norm(grads)
+        norm = whole(nn.utils.get_total_norm(grads))
         if self.clip is not None:
             nn.utils.clip_grads_with_norm_(params, limit, norm)
         return norm

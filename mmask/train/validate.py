@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -77,14 +78,17 @@ class Validation:
         model.eval()
         ours, trivial = Tally(), Tally()
         try:
-            for batch in self.batches():
-                self._add(model, batch, ours, trivial)
+            model.run(partial(self._all, model, ours, trivial), at_once=True)
         finally:
             model.train(was_training)
         ours = ours.over(self.ranks)
         if self._trivial is None:  # it depends on samples and plans alone, so once is enough
             self._trivial = trivial.over(self.ranks)
         return self._report(ours, self._trivial)
+
+    def _all(self, model: MaskedModel, ours: Tally, trivial: Tally) -> None:
+        for batch in self.batches():
+            self._add(model, batch, ours, trivial)
 
     def _add(self, model: MaskedModel, batch: Batch, ours: Tally, trivial: Tally) -> None:
         plans = plan_batch(model, self.precision, batch, 0)
