@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import lcm
 from typing import Any
 
@@ -163,8 +163,8 @@ class MaskedModel(Gathering):
         drawn = BatchPlans(batch, layouts, plans, step)
         if not scored:
             return drawn
-        with _scoring(self):
-            scene = ModelScene(self, drawn, keys)
+        with _scoring(self):  # the networks run here, so the batch has to be where they are
+            scene = ModelScene(self, replace(drawn, batch=batch.to(next(self.parameters()).device)), keys)
             late = self.run(lambda: {
                 name: _draw(maker, layouts, keys.of_view(name), scene)
                 for name, maker in self.maskers.items() if name in scored
