@@ -23,27 +23,21 @@ processor time of those processes (user and system). ``--dry`` prints the comman
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import shlex
-import sys
-import threading
-import time
-from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
-from image_table import EVALUATIONS, INPUT, RANDOM, render
+from table import RANDOM, TUNING_SHARE, Column, Commands, Shown, parser, put, render
 
 import mmask_image
 
 EMOJI = Path(mmask_image.__file__).parent / "samples"
-THREADS = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
-STEP = 3.0  # between neighbouring learning rates
-TUNING_SHARE = 0.25
+INPUT = "input"
+EVALUATIONS = ("linear", "emoji", "finetune")
+COLUMNS = (
+    Column("linear", "linear, few labels"), Column("linear", "linear, all", 1), Column("emoji", "emoji, linear"),
+    Column("finetune", "fine-tuned, few labels"),
+)
 
 SIZE = [
     "data.decode.image.size=32", "data.decode.image.channels=1", "data.decode.image.scale=[0.9,1.0]",
@@ -90,55 +84,18 @@ FLOORS = {"mae": "ViT of MAE", "simmim": "ViT of SimMIM", "cae": "ViT of CAE", "
 """Architectures that start differently; the control shares SparK's."""
 
 
-def work(words: list[str], log: Path) -> tuple[int, float]:
-    """In a worker: ``mmask`` with these words, what it prints into ``log`` -> exit status, processor seconds."""
-    from mmask.cli.main import run
-
-    with log.open("w") as to:
-        for stream in (1, 2):
-            os.dup2(to.fileno(), stream)
-    start = time.process_time()
-    code = run(words)
-    sys.stdout.flush()
-    return code, time.process_time() - start
-
-
 class Bench:
-    """The commands, what they took, and their results on disk."""
+    """What is trained and judged."""
 
     def __init__(self, options: argparse.Namespace) -> None:
-        self.given, self.out = options, options.out.resolve()
-        self.steps = max(1, options.pictures // options.batch_size)
-        self._lock = threading.Lock()
-        os.environ.update(THREADS)  # before the workers start
-        self._pool = ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn"))
-
-    def mmask(self, item: str, *words: str | Path) -> None:
-        """Run ``mmask`` once for ``item`` and note its processor seconds; what is done is not done again."""
-        done = self.out / "done" / f"{item}.json"
-        if done.exists():
-            return
-        command = ["mmask", *map(str, words)]
-        if self.given.dry:
-            print(shlex.join(command))
-            return
-        log = self.out / "logs" / f"{item}.txt"
-        for path in (done, log):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        code, seconds = self._pool.submit(work, command[1:], log).result()
-        if code:
-            raise SystemExit(f"{shlex.join(command)} failed:\n{log.read_text()[-3000:]}")
-        aside = done.with_suffix(".part")
-        aside.write_text(json.dumps({"seconds": seconds, "command": shlex.join(command)}))
-        aside.replace(done)
-        with self._lock:
-            print(f"{item}: {seconds:.0f} s", flush=True)
+        self.given, self.steps = options, max(1, options.pictures // options.batch_size)
+        self.commands = Commands(options.out, options.jobs, dry=options.dry)
 
     def train(self, arm: Arm, name: str, seed: int, lr: float, steps: int, more: Iterable[str] = ()) -> Path:
         """Pretrain into ``runs/<name>`` -> the folder."""
-        folder = self.out / "runs" / name
+        folder = self.commands.out / "runs" / name
         values = UNIT if arm is VQ else GREY
-        self.mmask(
+        self.commands.mmask(
             name, "train", "--recipe", arm.recipe, "--data", self.given.data / "train", "--val",
             self.given.data / "val", "--out", folder, "--seed", seed, "--steps", steps, "--batch-size",
             self.given.batch_size, "--workers", 0, "--device", "cpu", "--save-every", steps,
@@ -156,18 +113,17 @@ class Bench:
 
     def tune(self, key: str) -> float:
         """The learning rate of an arm, by held-out training shards."""
-        arm, scores = ARMS[key], {}
-        steps, more = max(1, int(self.steps * TUNING_SHARE)), self.tokenizer(arm)
-        for lr in (arm.lr / STEP, arm.lr, arm.lr * STEP):
-            name = f"tune-{key}-{lr:.2g}"
-            folder = self.train(arm, name, 0, lr, steps, more)
-            out = self.out / "results" / f"{name}.json"
-            self.mmask(
-                f"{name}-linear", "eval", "linear", folder, "--data", self.given.data / "train", "--limit",
-                self.given.limit, "--labels", self.given.few, "--no-cache", "--device", "cpu", "--out", out,
+        steps, more = max(1, int(self.steps * TUNING_SHARE)), self.tokenizer(ARMS[key])
+
+        def judge(name: str, lr: float) -> str:
+            folder, item = self.train(ARMS[key], name, 0, lr, steps, more), f"{name}-linear"
+            self.commands.mmask(
+                item, "eval", "linear", folder, "--data", self.given.data / "train", "--limit", self.given.limit,
+                "--labels", self.given.few, "--no-cache", "--device", "cpu", "--out", self.commands.result(item),
             )
-            scores[lr] = 0.0 if self.given.dry else json.loads(out.read_text())["results"][0]["summary"]["top1"]["mean"]
-        return max(scores, key=lambda lr: scores[lr])
+            return item
+
+        return self.commands.tune(key, ARMS[key].lr, judge)
 
     def evaluate(self, arm: str, seed: int, folder: Path, *more: str) -> None:
         """Every evaluation of one set of weights."""
@@ -184,9 +140,9 @@ class Bench:
             if name == "finetune" and INPUT in more:
                 continue
             item = f"{arm}-{seed}-{name}"
-            self.mmask(
+            self.commands.mmask(
                 item, "eval", *words[name], "--limit", given.limit, "--first-seed", seed, "--no-cache", "--device",
-                "cpu", *more, "--out", self.out / "results" / f"{item}.json", *options.get(name, []),
+                "cpu", *more, "--out", self.commands.result(item), *options.get(name, []),
             )
 
     def one(self, key: str, seed: int, lr: float) -> None:
@@ -201,56 +157,37 @@ class Bench:
 
     def run(self) -> dict[str, float]:
         """Everything -> the learning rate of each arm."""
-        keys, seeds = self.given.arms, range(self.given.seeds)
-        with ThreadPoolExecutor(1 if self.given.dry else self.given.jobs) as pool:
-            _all(pool, self.tokenizer, [ARMS["cae"]] if "cae" in keys else ())
-            rates = dict(zip(keys, _all(pool, self.tune, keys), strict=True))
-            _all(pool, lambda pair: self.one(pair[0], pair[1], rates[pair[0]]),
-                 [(key, seed) for seed in seeds for key in keys])
-        self._pool.shutdown()
-        (self.out / "rates.json").write_text(json.dumps(rates, indent=1))
+        keys = self.given.arms
+        self.commands.all(self.tokenizer, [ARMS["cae"]] if "cae" in keys else ())
+        rates = dict(zip(keys, self.commands.all(self.tune, keys), strict=True))
+        pairs = [(key, seed) for seed in range(self.given.seeds) for key in keys]
+        self.commands.all(lambda pair: self.one(*pair, rates[pair[0]]), pairs)
+        self.commands.close(rates)
         return rates
-
-
-def _all(pool: ThreadPoolExecutor, work: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
-    """The results in order; the first failure stops what has not begun."""
-    futures = [pool.submit(work, item) for item in items]
-    try:
-        return [future.result() for future in futures]
-    except BaseException:
-        for future in futures:
-            future.cancel()
-        raise
 
 
 def main() -> None:
     """Run what is missing and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="what tools/fetch_fashion.py wrote")
-    parser.add_argument("--out", type=Path, default=Path("runs/image"))
-    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--pictures", type=int, default=25_600, help="seen by each arm in pretraining")
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--few", default="1000", help="labels of the few-label columns")
-    parser.add_argument("--limit", type=int, default=3000, help="samples of each labelled set")
-    parser.add_argument("--epochs", type=int, default=8, help="of fine-tuning")
-    parser.add_argument("--jobs", type=int, default=1, help="processes side by side, one thread each")
-    parser.add_argument("--doc", type=Path, help="a page whose table between the two marks is replaced")
-    parser.add_argument("--dry", action="store_true", help="print the commands")
-    options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
+    flags = parser(__doc__, ARMS, "runs/image")
+    flags.add_argument("--pictures", type=int, default=25_600, help="seen by each arm in pretraining")
+    flags.add_argument("--batch-size", type=int, default=64)
+    flags.add_argument("--few", default="1000", help="labels of the few-label columns")
+    flags.add_argument("--limit", type=int, default=3000, help="samples of each labelled set")
+    flags.add_argument("--epochs", type=int, default=8, help="of fine-tuning")
+    options = flags.parse_args()
     bench = Bench(options)
     rates = bench.run()
     if options.dry:
         return
-    labels = {key: ARMS[key].label for key in options.arms}
-    floors = {key: FLOORS[key] for key in options.arms if key in FLOORS}
-    table = render(bench.out, labels, floors, rates, VQ.label, options.seeds)
+    # the control shares the floor of SparK
+    shown = {key: Shown(ARMS[key].label, f"{RANDOM}-{key if key in FLOORS else 'spark'}") for key in options.arms}
+    floors = {INPUT: "pixels", **{f"{RANDOM}-{key}": f"random: {FLOORS[key]}" for key in options.arms if key in FLOORS}}
+    table = render(
+        bench.commands.out, COLUMNS, floors, shown, rates, options.seeds, trivial="the predictor of means",
+        others={VQ.label: ("vq-",), "floors": (f"{RANDOM}-", f"{INPUT}-")},
+    )
     print(table)
     if options.doc:
-        from image_table import put
-
         put(table, options.doc)
 
 

@@ -75,6 +75,11 @@ class SpectrogramEncoder(nn.Module):
         """What timm's optimizers spare."""
         return {"pos_embed", "cls_token", "dist_token", "mask_token"}
 
+    @property
+    def layer_taps(self) -> tuple[str, ...]:
+        """What the blocks see and the output of each: what a weighted sum of layers runs over."""
+        return ("embedded", *(f"block.{i}" for i in range(len(self.blocks))))
+
     def embed(self, tokens: Tokens) -> Tensor:
         """(B, K, width): embedded patches, before anything is replaced and without positions."""
         if tokens.values is None or tokens.flat:
@@ -106,18 +111,19 @@ class SpectrogramEncoder(nn.Module):
         return torch.cat([front.expand(layout.batch, -1, -1).to(x.dtype), x], 1)
 
     def forward(self, view: View, *, taps: Sequence[str] = ()) -> Encoded:
-        """The states after the final norm. taps: ``block.i``, the (B, prefix + K, width) output of block i, negative
-        counted from the end. ``pooled`` is made in evaluation mode.
+        """The states after the final norm. taps: ``embedded``, what the first block sees, and ``block.i``, the output
+        of block i, negative counted from the end, all (B, prefix + K, width). ``pooled`` is made in evaluation mode.
         """
         names = {f"block.{i}": i % len(self.blocks) for i in range(-len(self.blocks), len(self.blocks))}
+        names["embedded"] = -1
         unknown = [tap for tap in taps if tap not in names]
         if unknown:
             raise PlanError(f"no tap '{unknown[0]}'{did_you_mean(unknown[0], names)}",
-                            hint=f"taps are block.0 to block.{len(self.blocks) - 1}, or block.-1 from the end")
+                            hint=f"taps are embedded, block.0 to block.{len(self.blocks) - 1}, or block.-1 from the end")
         tokens = view.only()
         x, layout = self.sequence(tokens), tokens.layout
         keys = key_bias(layout.valid, self.prefix, x.device)
-        found: dict[str, Tensor] = {}
+        found = {tap: x for tap in taps if names[tap] < 0}
         for number, block in enumerate(self.blocks):
             x = block(x, keys, fast=self.fast)
             found |= {tap: x for tap in taps if names[tap] == number}

@@ -55,6 +55,11 @@ class FrameEncoder(nn.Module):
         """The layers, for layer-wise learning rates (timm's convention)."""
         return {"stem": r"^(?:embed|norm)\.", "blocks": [(r"^body\.layers\.(\d+)", None), (r"^body\.norm", (99999,))]}
 
+    @property
+    def layer_taps(self) -> tuple[str, ...]:
+        """What the layers see and the output of each: what a weighted sum of layers runs over."""
+        return ("embed", *(f"block.{i}" for i in range(len(self.body.layers))))
+
     def forward(self, view: View, *, taps: Sequence[str] = ()) -> Encoded:
         """States (B, T, width), zero at padding; ``pooled``, in evaluation mode, is their mean over real frames.
 
