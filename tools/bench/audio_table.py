@@ -48,10 +48,10 @@ ARMS = {
     "patch": Arm("SSAST, patches", "ssast-tiny-patch", [*LAYERS, *GRID, *SHARE]),
     "frame": Arm("SSAST, frames", "ssast-tiny-frame", [*LAYERS, *GRID, *SHARE]),
     "tera": Arm("TERA", "tera-tiny", [
-        *LAYERS, *STILL, "data.decode.audio.frames=208", "data.decode.audio.min_frames=20",
+        *LAYERS, *STILL, "data.decode.audio.frames=208", "data.decode.audio.min_frames=8",
     ]),
     "wav2vec2": Arm("wav2vec 2.0", "wav2vec2-tiny", [
-        *LAYERS, *STILL, f"data.decode.audio.seconds={SECONDS}", "data.decode.audio.min_seconds=0.2",
+        *LAYERS, *STILL, f"data.decode.audio.seconds={SECONDS}", "data.decode.audio.min_seconds=0.1",
         "tokenize.audio.over=own", "tokenize.audio.grad_scale=1.0", "networks.encoder.input_dropout=0.0",
         "networks.encoder.layer_drop=0.0", "objectives.contrast.target.dropout=0.0",
         "objectives.contrast.target.negatives=20", "objectives.contrast.target.temperature=[2.0,0.5,0.995]",

@@ -119,7 +119,7 @@ class SpectrogramEncoder(nn.Module):
         unknown = [tap for tap in taps if tap not in names]
         if unknown:
             raise PlanError(f"no tap '{unknown[0]}'{did_you_mean(unknown[0], names)}",
-                            hint=f"taps are embedded, block.0 to block.{len(self.blocks) - 1}, or block.-1 from the end")
+                            hint=f"taps are embedded, and block.0 to block.{len(self.blocks) - 1} or block.-1")
         tokens = view.only()
         x, layout = self.sequence(tokens), tokens.layout
         keys = key_bias(layout.valid, self.prefix, x.device)

@@ -49,10 +49,10 @@ class Normaliser:
             ) from error
 
     def __call__(self, features: Tensor) -> Tensor:
-        """(T, M) -> (T, M)."""
+        """(T, M) -> (T, M), the same tensor, changed in place: padded features are large, and new pages cost."""
         if self.mean.ndim and len(self.mean) != features.shape[1]:
             raise RecipeError(f"statistics of {len(self.mean)} bins do not fit {features.shape[1]} bins")
-        return (features - self.mean) / self.scale
+        return features.sub_(self.mean).div_(self.scale)
 
 
 def normaliser_of(options: Any) -> Normaliser | None:
