@@ -9,9 +9,7 @@ import torch
 from torch import Tensor
 
 from mmask.api import Batch, Layout, MaskedModel, MaskedObjective, RecipeError, Scored, Target, View
-
-_PAPER, _INK, _GREY = (255,) * 3, (40,) * 3, (150, 150, 150)
-_TITLE, _GAP = 14, 8
+from mmask_audio.paint import coloured, enlarged, sheet, value_range
 
 
 @runtime_checkable
@@ -104,24 +102,17 @@ class SpectrogramPreview:
         return objective, objective.target
 
     def _sheet(self, strips: dict[str, np.ndarray], there: np.ndarray) -> np.ndarray:
-        from PIL import Image, ImageDraw
-
         count, bins, frames = there.shape
         wide = min(frames * max(1, -(-self.wide // frames)), 4 * self.wide)
         high = bins * max(1, -(-64 // bins))
-        across = min(self.across, count)
-        block = (wide + _GAP, len(strips) * (_TITLE + high) + _GAP)
-        page = Image.new("RGB", (across * block[0] + _GAP, -(-count // across) * block[1] + _GAP), _PAPER)
-        ink = ImageDraw.Draw(page)
+        blocks = []
         for number in range(count):
-            left, top = _GAP + number % across * block[0], _GAP + number // across * block[1]
-            low, high_end = _range(strips["original"][number][there[number]])
-            for title, values in strips.items():
-                ink.text((left, top), title, fill=_INK)
-                picture = Image.fromarray(_coloured(values[number], there[number], low, high_end, self.colours))
-                page.paste(picture.resize((wide, high), Image.Resampling.NEAREST), (left, top + _TITLE))
-                top += _TITLE + high
-        return np.asarray(page).copy()
+            low, high_end = value_range(strips["original"][number][there[number]])
+            blocks.append([
+                (title, enlarged(coloured(values[number], there[number], low, high_end, self.colours), wide, high))
+                for title, values in strips.items()
+            ])
+        return sheet(blocks, self.across)
 
 
 def _seen(view: View, stream: str, clean: Tensor) -> Tensor:
@@ -144,22 +135,3 @@ def _filled(clean: Tensor, made: Tensor, scored: Scored) -> Tensor:
     if scored.index is None:
         return made.view_as(clean)
     return flat.index_copy(0, scored.index.to(flat.device), made).view_as(clean)
-
-
-def _range(values: np.ndarray) -> tuple[float, float]:
-    """The values that the ends of the colour scale stand for."""
-    if not values.size:
-        return 0.0, 1.0
-    low, high = np.quantile(values, [0.02, 0.998])
-    return float(low), float(max(high, low + 1e-6))
-
-
-def _coloured(values: np.ndarray, there: np.ndarray, low: float, high: float, colours: str) -> np.ndarray:
-    """(bins, frames) -> (bins, frames, 3) uint8, the lowest bin last."""
-    from matplotlib import colormaps
-
-    share = np.clip((np.nan_to_num(values, nan=low) - low) / (high - low), 0, 1)
-    picture = (colormaps[colours](share)[..., :3] * 255).round().astype(np.uint8)
-    picture[np.isnan(values)] = _GREY
-    picture[~there] = _PAPER
-    return picture[::-1]

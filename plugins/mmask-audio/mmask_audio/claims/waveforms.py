@@ -13,6 +13,7 @@ CLAIMS: tuple[Component, ...] = (
     Component("loss", "sampled-contrast", f"{_AT}.contrast:SampledContrast", "the right one of 1 + K, by cosine"),
     Component("objective", "code-contrast", f"{_AT}.objective:CodeContrast", "contrast, and diverse use of codes"),
     Component("objective", "feature-penalty", f"{_AT}.objective:FeaturePenalty", "small features before their norm"),
+    Component("preview", "waveform", f"{_AT}.preview:WaveformPreview", "hidden spans, their codes, which were found"),
     Component("weights", "wav2vec2", f"{_AT}.weights:Wav2Vec2Weights", "transformers, torchaudio and fairseq"),
     Component("exporter", "hf", f"{_AT}.export.to_hf:HfSpeechExporter", "a folder for from_pretrained"),
     Component("exporter", "torchaudio", f"{_AT}.export.to_torchaudio:TorchaudioExporter", "a torchaudio state dict"),

@@ -65,6 +65,7 @@ def wav2vec2(
         ),
         # 8 % of 400,000 updates warm up, then the rate falls in a line to 0
         schedule=ScheduleSection(steps=400_000, warmup_steps=32_000, kind="linear"),
+        preview=use("waveform"),
         profiles={"demo": {**_DEMO, **(demo or {})}},
     )
 
