@@ -58,9 +58,7 @@ ARMS = {
         "objectives.contrast.target.temperature=[2.0,0.5,0.995]",
     ]),
 }
-FLOORS = {
-    INPUT: "filter bank, mean over time", **{f"{RANDOM}-{key}": f"random: {arm.label}" for key, arm in ARMS.items()},
-}
+PROBE = ["batch=64", "epochs=40"]
 COLUMNS = (
     Column("keywords", "keywords, sum of layers"), Column("prompts", "languages, few labels"),
     Column("instruments", "instruments, sum of layers"),
@@ -90,7 +88,7 @@ class Bench:
             name, "train", "--recipe", arm.recipe, *data, *held, "--out", folder, "--seed", seed, "--steps", steps,
             "--batch-size", self.given.batch_size, "--workers", 0, "--device", "cpu", "--save-every", steps,
             *arm.options, f"optim.lr={lr:g}", "schedule.kind=cosine", f"schedule.warmup_steps={max(1, steps // 10)}",
-            "schedule.min_lr=0", "train.val_samples=128",
+            "schedule.min_lr=0", "train.val_samples=96",
         )
         return folder
 
@@ -105,7 +103,7 @@ class Bench:
             self.commands.mmask(
                 item, "eval", task, folder, "--data", self.shards(name, "train"), "--val", self.shards(name, "val"),
                 "--first-seed", seed, "--no-cache", "--device", "cpu", *flags, *more,
-                "--out", self.commands.result(item), "batch=64",
+                "--out", self.commands.result(item), *PROBE,
             )
 
     def tune(self, key: str) -> float:
@@ -116,7 +114,7 @@ class Bench:
             item = f"{name}-judged"
             self.commands.mmask(
                 item, "eval", "weighted", folder, "--data", self.shards("keywords", "train"), "--no-cache", "--device",
-                "cpu", "--out", self.commands.result(item), "batch=64",
+                "cpu", "--out", self.commands.result(item), *PROBE,
             )
             return item
 
@@ -151,9 +149,11 @@ def main() -> None:
     rates = bench.run()
     if options.dry:
         return
+    floors = {f"{RANDOM}-{key}": f"random: {ARMS[key].label}" for key in options.arms}
+    shown = {key: Shown(ARMS[key].label, f"{RANDOM}-{key}") for key in options.arms}
     table = render(
-        bench.commands.out, COLUMNS, FLOORS, {key: Shown(ARMS[key].label, f"{RANDOM}-{key}") for key in options.arms},
-        rates, options.seeds, trivial="the predictor of zeros", others={"floors": (RANDOM, INPUT)},
+        bench.commands.out, COLUMNS, {INPUT: "filter bank, mean over time", **floors}, shown, rates, options.seeds,
+        trivial="the predictor of zeros", others={"floors": (f"{RANDOM}-", f"{INPUT}-")},
     )
     print(table)
     if options.doc:
