@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mmask.data.loader import Loader
 from mmask.data.stream import Stream, open_stream
-from mmask.errors import CheckpointError, RecipeError, SampleError, UsageError
+from mmask.errors import CheckpointError, RecipeError, SampleError, UsageError, did_you_mean
 from mmask.evaluate.answers import Answers
 from mmask.evaluate.backbone import Backbone
 from mmask.evaluate.files import as_shards
@@ -32,7 +32,7 @@ from mmask.train.precision import Precision, pick_device
 from mmask.train.revive import load_resolved
 from mmask.train.seed import init_scope
 from mmask.train.weights import run_weights
-from mmask.types import Batch, Sample
+from mmask.types import Batch, Encoded, Sample
 
 if TYPE_CHECKING:
     from mmask.plugin.host import Host
@@ -161,12 +161,19 @@ class RunSubject:
         kind = self._kind(model)
         return Backbone(model, lambda batch: self._answer(model, batch, kind))
 
-    def encoder(self, *, taps: Sequence[str] = (), **options: Any) -> nn.Module:
+    def encoder(self, *, taps: Sequence[str] = (), view: str = "clean", **options: Any) -> nn.Module:
         """A fresh copy whose answer to a batch is its `Encoded`."""
         if self.arm.features == INPUT:
             raise UsageError("the input has no network to train", hint="leave --features away")
         model, asked = self.model(**options), tuple(taps)
-        return Backbone(model, lambda batch: encode(model, self.precision, batch, asked))
+        if view not in ("clean", *model.view_makers):
+            there = ", ".join(model.view_makers)
+            raise UsageError(f"the run has no view '{view}'{did_you_mean(view, model.view_makers)}; it has {there}")
+
+        def answer(batch: Batch) -> Encoded:
+            return encode(model, self.precision, batch, asked, view if model.encoder.training else "clean")
+
+        return Backbone(model, answer)
 
     def layer_taps(self) -> tuple[str, ...]:
         """The names of the network's layers."""

@@ -137,8 +137,10 @@ class Subject(Protocol):
         with gradients. ``options`` replace the encoder's own in the recipe (``drop_path=0.1``)."""
         ...
 
-    def encoder(self, *, taps: Sequence[str] = (), **options: Any) -> torch.nn.Module:
-        """The same copy, answering with the whole `Encoded`, its states and taps, instead of features."""
+    def encoder(self, *, taps: Sequence[str] = (), view: str = "clean", **options: Any) -> torch.nn.Module:
+        """The same copy, answering with the whole `Encoded`, its states and taps, instead of features. view: what it
+        is shown in training mode, one of the run's views, whose plans are drawn for each visit of a sample; in
+        evaluation mode nothing is hidden."""
         ...
 
     def layer_taps(self) -> tuple[str, ...]:

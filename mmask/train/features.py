@@ -20,10 +20,13 @@ from mmask.types import Batch, Encoded, Labelled, Tokens
 POOLED, PLACES, LAYERS, INPUT = "pooled", "places", "layers", "input"
 
 
-def encode(model: MaskedModel, precision: Precision, batch: Batch, taps: tuple[str, ...] = ()) -> Encoded:
-    """The exported network's answer to the clean view."""
+def encode(
+    model: MaskedModel, precision: Precision, batch: Batch, taps: tuple[str, ...] = (), view: str = "clean"
+) -> Encoded:
+    """The exported network's answer to a view; plans are drawn for any but the clean one."""
+    plans = None if view != "clean" else {}
     with precision.autocast():
-        return model.run(lambda: model.scene(precision.cast(batch), {}).encode(model.exports, "clean", taps=taps))
+        return model.run(lambda: model.scene(precision.cast(batch), plans).encode(model.exports, view, taps=taps))
 
 
 def layer_taps(network: Any) -> tuple[str, ...]:

@@ -30,7 +30,7 @@ class Reading:
     recordings are cropped to it; None reads them whole. crop: where the crop of a training pass lies, ``random`` (drawn
     from the sample's key), ``start`` or ``centre``. crop_eval: the same in evaluation, or ``none``: whole. min_seconds:
     shorter recordings go to the ledger. max_seconds: longer ones too, by what their header says. extensions: parts of
-    a sample to look for, in this order.
+    a sample to look for, in this order. whole: crop nothing, as transcripts want it, whatever ``seconds`` says.
     """
 
     rate: int = 16_000
@@ -41,6 +41,7 @@ class Reading:
     min_seconds: float = 0.0
     max_seconds: float | None = None
     extensions: Sequence[str] = EXTENSIONS
+    whole: bool = False
 
     def __post_init__(self) -> None:
         if self.rate < 1:
@@ -55,7 +56,7 @@ class Reading:
 
     def longest(self) -> int | None:
         """Samples of a crop; None reads everything."""
-        return None if self.seconds is None else round(self.seconds * self.rate)
+        return None if self.seconds is None or self.whole else round(self.seconds * self.rate)
 
     def read(self, sample: Sample, keys: Keys | None) -> Clip:
         """The stretch of the sample's recording that these keys ask for. Raises SampleError."""
@@ -117,7 +118,7 @@ class AudioDecoder(Reading):
 
     rate: samples a second. channels: ``mono``, ``first`` or ``stereo``. seconds: the longest stretch. crop: ``random``,
     ``start``, ``centre``; crop_eval: ``centre``, ``start``, ``none``. min_seconds, max_seconds: what is refused.
-    extensions: parts to look for. Raises SampleError.
+    extensions: parts to look for. whole: crop nothing, and pad nothing. Raises SampleError.
     """
 
     normalize: bool = False

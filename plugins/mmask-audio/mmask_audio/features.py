@@ -26,7 +26,8 @@ class Framing:
     the bins. cmvn: each bin of the recording gets mean 0 and deviation 1. mean, std, spread: (x - mean) / (spread std),
     numbers or one for each bin. stats: a file of ``mmask data stats`` in place of both; per_bin: its numbers of each
     bin. freq_mask, time_mask: widest band of bins and of frames that SpecAugment (Park et al. 2019) sets to 0 before
-    normalisation by ``mean``, in training passes only; 0 is off. Frames fewer than min_frames go to the ledger.
+    normalisation by ``mean``, in training passes only; 0 is off. Frames fewer than min_frames go to the ledger. whole:
+    cut nothing, as transcripts want it; where ``pad`` asks for one size, what is longer goes to the ledger.
     """
 
     field: str = "features"
@@ -42,6 +43,7 @@ class Framing:
     freq_mask: int = 0
     time_mask: int = 0
     min_frames: int = 1
+    whole: bool = False
 
     def check(self) -> None:
         """Raises RecipeError for options that contradict each other."""
@@ -58,6 +60,11 @@ class Framing:
         count = len(frames)
         if count < self.min_frames:
             raise SampleError(f"too short: {count} frames, min_frames is {self.min_frames}")
+        if self.whole and self.pad and self.frames is not None and count > self.frames:
+            raise SampleError(
+                f"too long: {count} frames, which may not be cut; {self.frames} are read",
+                hint="pretrain with more frames, or leave long recordings out: a filter such as 'seconds < 10'",
+            )
         stack = [frames]
         for _ in range(self.deltas):
             stack.append(deltas(stack[-1]))
@@ -114,7 +121,9 @@ class _Computed(Framing, Reading):
 
     def longest(self) -> int | None:
         """As many samples as ``frames`` need, or ``seconds``."""
-        return super().longest() if self.frames is None else self.make.samples(self.frames)
+        if self.frames is None or self.whole:
+            return super().longest()
+        return self.make.samples(self.frames)
 
     def __call__(self, sample: Sample, keys: Keys | None) -> Mapping[str, Any]:
         """The features, their length, and with keys ``augment.<field>``: the crop's first sample, first bin and number
@@ -123,7 +132,8 @@ class _Computed(Framing, Reading):
         wave = torch.from_numpy(np.ascontiguousarray(clip.wave[0]))
         frames = self.make(wave - wave.mean() if self.remove_mean else wave)
         try:
-            return self.finish(frames if self.frames is None else frames[: self.frames], keys, clip.start)
+            kept = frames if self.frames is None or self.whole else frames[: self.frames]
+            return self.finish(kept, keys, clip.start)
         except SampleError as error:
             raise SampleError(f"{sample.id}: {error.message}", hint=error.hint) from error
 
@@ -136,7 +146,8 @@ class FbankDecoder(_Computed):
     frames. low, high: Hz; ``high`` of 0 or less counts from half the rate. preemphasis: 0 to 1. remove_dc: subtract
     each frame's mean. remove_mean: subtract the recording's mean first (SSAST, AST).
 
-    frames, pad, deltas, cmvn, mean, std, spread, stats, per_bin, freq_mask, time_mask, min_frames, field: `Framing`.
+    frames, pad, deltas, cmvn, mean, std, spread, stats, per_bin, freq_mask, time_mask, min_frames, whole, field:
+    `Framing`.
     rate, channels, seconds, crop, crop_eval, min_seconds, max_seconds, extensions: see `Reading`. Raises SampleError.
     """
 
@@ -166,7 +177,8 @@ class MelDecoder(_Computed):
     leaves it. floor: added to the power before the logarithm. remove_mean: subtract the mean first. Each bin is
     normalised over the real frames unless ``cmvn`` is false.
 
-    frames, pad, deltas, cmvn, mean, std, spread, stats, per_bin, freq_mask, time_mask, min_frames, field: `Framing`.
+    frames, pad, deltas, cmvn, mean, std, spread, stats, per_bin, freq_mask, time_mask, min_frames, whole, field:
+    `Framing`.
     rate, channels, seconds, crop, crop_eval, min_seconds, max_seconds, extensions: see `Reading`. Raises SampleError.
     """
 
@@ -193,7 +205,7 @@ class StoredFeatures(Framing):
 
     part: the ``.npy`` part, (T, M) of any real type. crop: where the crop of a training pass lies when there are more
     than ``frames``: ``random``, ``start`` or ``centre``. crop_eval: in evaluation, ``centre``, ``start`` or ``none``.
-    frames, pad, deltas, cmvn, mean, std, spread, stats, per_bin, freq_mask, time_mask, min_frames, field: see
+    frames, pad, deltas, cmvn, mean, std, spread, stats, per_bin, freq_mask, time_mask, min_frames, whole, field: see
     `Framing`. Raises SampleError.
     """
 
@@ -209,7 +221,7 @@ class StoredFeatures(Framing):
         try:
             frames = self._stored(sample)
             where = self.crop if keys is not None else self.crop_eval
-            start, count = place_crop(len(frames), self.frames, keys, where)
+            start, count = place_crop(len(frames), None if self.whole else self.frames, keys, where)
             return self.finish(torch.from_numpy(frames[start : start + count].astype(np.float32)), keys, start)
         except SampleError as error:
             raise SampleError(f"{sample.id}.{self.part}: {error.message}", hint=error.hint) from error

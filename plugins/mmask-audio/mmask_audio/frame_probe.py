@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from mmask.api import DataError, Keys, Labelled, Sample, SampleError, Verdict, WeightedLayers, fold
+from mmask_audio.steps import WHOLE, steps
 
-_WHOLE = {"seconds": None, "min_seconds": 0.0, "frames": None}
 NONE = -1
 
 
@@ -89,17 +89,16 @@ class FrameProbe:
     def _frames(self, data: Labelled) -> list[tuple[Tensor, list[str], int]]:
         """(states (F, L, D) of the labelled frames, their labels, the recording's id) of every recording."""
         assert data.subject is not None and data.rows is not None
-        subject = data.subject.decoding(_WHOLE, {"spans": Spans(part=self.labels)})
+        subject = data.subject.decoding(WHOLE, {"spans": Spans(part=self.labels)})
         taps = subject.layer_taps()
         network = subject.encoder(taps=taps).eval()
         out = []
         for batch in subject.stored(data.rows, batch=16):
             with torch.inference_mode():
                 encoded = network(batch)
-            if encoded.state is None or encoded.cu_seqlens is not None:
-                raise DataError("a probe of frames reads one padded row of states, which this network does not give")
-            layers = torch.stack([encoded.taps[tap][:, encoded.prefix :] for tap in taps], 2).float().cpu()
-            for row, count in enumerate(encoded.layout.lengths().tolist()):
+            found, counts = steps(encoded, batch, taps)
+            layers = torch.stack(found, 2).float().cpu()
+            for row, count in enumerate(counts.tolist()):
                 spans, whole = batch["spans"][row]
                 at, names = _at_frames(spans, whole, int(count))
                 out.append((layers[row, at].clone(), names, int(batch.ids[row])))

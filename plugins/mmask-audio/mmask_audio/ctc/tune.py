@@ -12,9 +12,9 @@ from torch.nn import functional as F
 
 from mmask.api import Batch, DataError, Encoded, Labelled, LayerSum, RecipeError, Verdict, fold, seeded_scope
 from mmask_audio.ctc.alphabet import BLANK, Alphabet, frames_needed, plain
+from mmask_audio.steps import WHOLE, steps
 from mmask_audio.transcript import TranscriptDecoder
 
-_WHOLE = {"seconds": None, "min_seconds": 0.0, "frames": None}  # a crop does not say what its transcript says
 _SHOWN = 5
 
 
@@ -29,8 +29,9 @@ class CtcTune:
     head_first: share of the steps in which only the linear layer (and the weights of layers) learns. layers: the
     ``last`` states, or a ``weighted`` sum of all layers. epochs, batch: passes, and recordings of a step. lr, head_lr:
     peaks for the encoder and for what is new. warmup, hold: shares of the steps; the rest decays exponentially to 5 %.
-    weight_decay: decoupled. clip: largest gradient norm. dropout: in front of the linear layer. transcript: the text
-    part of a sample, or ``json.<key>``.
+    weight_decay: decoupled. clip: largest gradient norm. dropout: in front of the linear layer. hide: a view of the run
+    that training sees in place of the whole, such as ``masked``: wav2vec 2.0 hides spans while it is tuned too.
+    transcript: the text part of a sample, or ``json.<key>``.
 
     Case and punctuation are not asked for. Metrics: ``wer`` and ``cer``, edits over words and characters of all test
     recordings; a character that training never saw is an error.
@@ -42,14 +43,17 @@ class CtcTune:
         self, *, freeze: Literal["front", "all", "nothing"] = "front", head_first: float = 0.1,
         layers: Literal["last", "weighted"] = "last", epochs: int = 50, batch: int = 16, lr: float = 1e-4,
         head_lr: float = 1e-3, warmup: float = 0.1, hold: float = 0.4, weight_decay: float = 0.0,
-        clip: float | None = 5.0, dropout: float = 0.1, transcript: str = "txt",
+        clip: float | None = 5.0, dropout: float = 0.1, hide: str = "clean",
+        transcript: str = "txt",
     ) -> None:
         if epochs < 1 or batch < 1 or min(head_first, warmup, hold) < 0 or warmup + hold > 1 or head_first > 1:
             raise RecipeError(
                 f"ctc needs epochs >= 1, batch >= 1 and shares of the steps; got {epochs}, {batch}, head_first "
                 f"{head_first}, warmup {warmup}, hold {hold}"
             )
-        self.freeze, self.head_first, self.layers = freeze, head_first, layers
+        if freeze == "all" and hide != "clean":
+            raise RecipeError("a network that never learns is shown everything", hint="leave hide, or freeze=front")
+        self.freeze, self.head_first, self.layers, self.hide = freeze, head_first, layers, hide
         self.epochs, self.batch, self.lr, self.head_lr = epochs, batch, lr, head_lr
         self.warmup, self.hold, self.weight_decay, self.clip = warmup, hold, weight_decay, clip
         self.dropout, self.transcript = dropout, transcript
@@ -61,7 +65,7 @@ class CtcTune:
         bare = fit.subject.decoding({}, text, alone=True)
         read = (batch["transcript"] for batch in bare.stored(fit.rows, batch=64))
         alphabet = Alphabet.of(plain(one) for batch in read for one in batch)
-        ours, theirs = (one.decoding(_WHOLE, text) for one in (fit.subject, test.subject))
+        ours, theirs = (one.decoding(WHOLE, text) for one in (fit.subject, test.subject))
         with seeded_scope(fold(seed, "ctc")), torch.enable_grad():
             model = self._model(ours, alphabet)
             about = self._learn(model, alphabet, ours, fit, seed)
@@ -74,7 +78,7 @@ class CtcTune:
 
     def _model(self, subject: Any, alphabet: Alphabet) -> CtcModel:
         taps = subject.layer_taps() if self.layers == "weighted" else ()
-        network = subject.encoder(taps=taps)
+        network = subject.encoder(taps=taps, view=self.hide)
         if self.freeze == "all":
             network.requires_grad_(False)
         elif self.freeze == "front":
@@ -142,15 +146,12 @@ class CtcModel(nn.Module):
         return self
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """(B, N, letters) logits and (B,) frames. Raises DataError for a network without one row of states."""
+        """(B, N, letters) logits and (B,) frames. Raises DataError as `steps` does."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not (self.still or self.held)):
             encoded: Encoded = self.network(batch)
-        if encoded.state is None or encoded.cu_seqlens is not None or encoded.layout.index is not None:
-            raise DataError("ctc reads one padded row of states for each recording, which this network does not give")
-        states = encoded.places
-        if self.sum is not None:
-            states = self.sum([encoded.taps[tap][:, encoded.prefix :] for tap in self.taps])
-        return self.out(self.dropout(states)), encoded.layout.lengths()
+        layers, frames = steps(encoded, batch, self.taps)
+        states = layers[0] if self.sum is None else self.sum(layers)
+        return self.out(self.dropout(states)), frames
 
 
 def ctc_loss(model: CtcModel, alphabet: Alphabet, batch: Batch) -> tuple[Tensor, int]:

@@ -13,7 +13,7 @@ import soundfile
 import torch
 from safetensors.torch import save_file
 
-from mmask.api import DataError, RecipeError
+from mmask.api import DataError, RecipeError, UsageError
 from mmask.testing import build, import_run, judged, mmask
 from mmask_audio.ctc.alphabet import Alphabet, frames_needed, plain
 from mmask_audio.ctc.tune import CtcTune, errors
@@ -120,6 +120,25 @@ def test_what_is_frozen_stays(options, moves, run, monkeypatch):
     changed = {name.split(".")[0] for name, value in after.items() if not torch.equal(value, before[name])}
     assert changed == moves
     assert ("layers" in verdict.about) == (options.get("layers") == "weighted")
+
+
+def test_spans_are_hidden_in_training_only(run):
+    folder, fit, _ = run
+    fitted, tested = judged(folder, "samples", (fit,), (fit,), limit=4)
+    hiding, clean = fitted.subject.encoder(view="masked"), fitted.subject.encoder()
+    first, second = fitted.subject.train(fitted.rows, batch=4, epochs=2, seed=0)
+    with torch.no_grad():
+        seen, again, whole = (one(first).state for one in (hiding.train(), hiding.train(), clean.train()))
+        assert torch.equal(seen, again) and not torch.allclose(seen, whole, atol=1e-3)
+        at = [int(np.flatnonzero(second.ids == one)[0]) for one in first.ids]
+        assert not torch.allclose(seen, hiding(second).state[at], atol=1e-3)  # another visit, other spans
+        assert torch.equal(hiding.eval()(first).state, clean.eval()(first).state)
+    tuned = CtcTune(epochs=1, batch=4, hide="masked")(fitted, tested, seed=0)
+    assert tuned.numbers["cer"] > 0
+    with pytest.raises(UsageError, match=r"no view 'maskd'.*masked"):
+        CtcTune(epochs=1, hide="maskd")(fitted, tested, seed=0)
+    with pytest.raises(RecipeError, match="shown everything"):
+        CtcTune(freeze="all", hide="masked")
 
 
 def test_shares_of_the_course_are_checked():
