@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
@@ -101,7 +102,7 @@ class Framing:
 
 
 @dataclass(kw_only=True)
-class _Computed(Framing, Reading):
+class _Computed(Framing, Reading, ABC):
     """A recording's features. ``make``: the function from a waveform (S,) to frames (T, M)."""
 
     remove_mean: bool = False
@@ -115,9 +116,9 @@ class _Computed(Framing, Reading):
             raise RecipeError("both 'frames' and 'seconds' are set", hint="either says how much is read")
         self.make = self.function()
 
+    @abstractmethod
     def function(self) -> KaldiFbank | LogMel:
         """The function, made once."""
-        raise NotImplementedError
 
     def longest(self) -> int | None:
         """As many samples as ``frames`` need, or ``seconds``."""

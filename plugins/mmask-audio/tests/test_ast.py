@@ -41,7 +41,6 @@ def example(model, count=2):
 def there(monkeypatch):
     """A folder and its snippet -> the names that the snippet defines, run there. transformers imports torchaudio where
     it is installed, whose releases refuse a torch of another CUDA; no number depends on that."""
-    pytest.importorskip("transformers")
     monkeypatch.setattr(torch.version, "cuda", None)
 
     def run(folder, snippet):

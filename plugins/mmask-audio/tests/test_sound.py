@@ -32,12 +32,15 @@ def test_every_format_comes_back_as_it_was(extension, tone, stored):
     assert np.dot(spectrum, wanted) / np.linalg.norm(spectrum) / np.linalg.norm(wanted) > 0.98
 
 
-@pytest.mark.parametrize("extension", FORMATS)
-@pytest.mark.parametrize("damage", ["garbage", "half", "empty", "head"])
+DAMAGE = [
+    (extension, damage) for extension in FORMATS for damage in ("garbage", "half", "empty", "head")
+    if extension != "g722" or damage == "empty"  # of a raw stream without a header any bytes are sound
+]
+
+
+@pytest.mark.parametrize(("extension", "damage"), DAMAGE)
 def test_damage_is_the_samples_fault(extension, damage, tone, stored):
     data = stored(tone(1.0), extension)
-    if extension == "g722" and damage != "empty":
-        pytest.skip("a raw stream without a header: any bytes are sound")
     rng = np.random.default_rng(1)
     bad = {
         "garbage": rng.integers(0, 256, 4000, np.uint8).tobytes(), "half": data[: len(data) // 2], "empty": b"",

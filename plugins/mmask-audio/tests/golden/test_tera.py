@@ -106,13 +106,14 @@ def test_losses_and_gradients_are_those_of_the_reference(path, loss, kind, fast,
 
 
 @each_file
-def test_scoring_whole_frames_is_another_loss(path, build):
-    """A plan of frames instead of cells moves the loss by far more than the tolerance."""
+def test_scoring_other_cells_is_another_loss(path, build):
+    """A plan of frames instead of cells (of every second bin, where it is one of frames) moves the loss by far more
+    than the tolerance."""
     file = golden(path)
     model = model_of(file, build)
-    touched = file.inputs["mask_label"].bool().any(-1, keepdim=True).expand_as(file.inputs["mask_label"])
+    touched = file.inputs["mask_label"].bool().any(-1, keepdim=True).expand_as(file.inputs["mask_label"]).clone()
     if torch.equal(touched, file.inputs["mask_label"].bool()):
-        pytest.skip("this file marks whole frames")
+        touched[..., ::2] = False
     other = Golden(**{**vars(file), "inputs": {**file.inputs, "mask_label": touched.to(torch.uint8)}})
     with pytest.raises(AssertionError, match="relative error"):
         assert_close("loss", run(other, model).loss, file.outputs["loss"])
