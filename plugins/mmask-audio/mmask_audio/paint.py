@@ -1,4 +1,4 @@
-"""Pictures of recordings: strips under titles on one sheet, and values in colours."""
+"""Pictures of recordings: titled strips on one sheet, values in colours."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recordings read whole, and the states of an encoder as steps in time: what transcripts and labels of frames need."""
+"""Recordings read whole, and the states of an encoder as steps in time."""
 
 from __future__ import annotations
 
