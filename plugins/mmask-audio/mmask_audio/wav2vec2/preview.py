@@ -49,6 +49,7 @@ class WaveformPreview:
         batch, full = batch.rows(0, rows), full.rows(0, rows)
         objective, front = self._parts(model)
         stream = objective.stream or next(iter(model.tokenizers))
+        assert objective.plan is not None
         hidden, lengths = full.plan(objective.plan, stream).hidden, full.layout(stream).lengths().tolist()
         told = _told(model, objective, batch, full) if predict else {}
         each = max(1, -(-self.wide // hidden.shape[1]))  # pixels of a frame
@@ -63,7 +64,7 @@ class WaveformPreview:
         """The objective whose choices are drawn, and the tokenizer of its stream."""
         found = {name: one for name, one in model.objectives.items() if isinstance(one, CodeContrast)}
         name = self.objective or next(iter(found), "")
-        if name not in found or not isinstance(found[name].loss, SampledContrast):
+        if name not in found or found[name].plan is None or not isinstance(found[name].loss, SampledContrast):
             raise RecipeError(
                 f"preview 'waveform' cannot draw objective '{name}'; it can draw {sorted(found) or 'none'}",
                 hint="set preview.objective to a 'code-contrast' with loss 'sampled-contrast'",
