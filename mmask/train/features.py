@@ -24,7 +24,7 @@ def encode(
     model: MaskedModel, precision: Precision, batch: Batch, taps: tuple[str, ...] = (), view: str = "clean"
 ) -> Encoded:
     """The exported network's answer to a view; plans are drawn for any but the clean one."""
-    plans = None if view != "clean" else {}
+    plans: Any = {} if view == "clean" else None
     with precision.autocast():
         return model.run(lambda: model.scene(precision.cast(batch), plans).encode(model.exports, view, taps=taps))
 
