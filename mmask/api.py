@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from mmask.tokenize.grid import grid_shape, patchify, unpatchify  # noqa: F401
     from mmask.train.model import MaskedModel, PlanMaker, ViewMaker  # noqa: F401
     from mmask.train.objective import MaskedObjective  # noqa: F401
+    from mmask.train.pairs import Belongs, PairScores, every_pair  # noqa: F401
     from mmask.train.program import Program, Task  # noqa: F401
     from mmask.types import *  # noqa: F403
 
@@ -59,8 +60,8 @@ _TABLE = {
     ),
     "mmask.protocols": (
         "Corruption", "Decoder", "Encoder", "Evaluator", "Exporter", "Head", "Loss", "Masker", "Objective",
-        "Packer", "Plans", "Preview", "Scene", "ScoredMasker", "Subject", "TargetMaker", "Tokenizer",
-        "Tracker", "WeightsFormat", "WholeModel",
+        "Packer", "PairScorer", "Plans", "Preview", "Scene", "ScoredMasker", "Subject", "TargetMaker", "Tokenizer",
+        "Tracker", "TwoSided", "WeightsFormat", "WholeModel",
     ),
     "mmask.recipe.schema": (
         "DataSection", "NetworkSection", "ObjectiveSection", "OptimSection", "PackSection", "ProbeSection",
@@ -88,6 +89,7 @@ _TABLE = {
     "mmask.heads.pooled": ("PooledHead",),
     "mmask.train.objective": ("MaskedObjective",),
     "mmask.train.model": ("MaskedModel", "PlanMaker", "ViewMaker"),
+    "mmask.train.pairs": ("Belongs", "PairScores", "every_pair"),
     "mmask.train.program": ("Program", "Task"),
     "mmask.layers.ranks": ("across_ranks",),
     "mmask.evaluate.weighted": ("LayerSum", "WeightedLayers"),

@@ -12,20 +12,21 @@ import torch
 from torch import Tensor
 
 from mmask.errors import DataError
-from mmask.evaluate.metrics import SHARES, metric_values
+from mmask.evaluate.metrics import is_share, metric_values
 from mmask.types import Labelled, Verdict
 
 
 @dataclass(frozen=True)
 class Tried:
     """One seed. numbers: metric -> value. about: what the evaluator said. confusion: (C, C) counts, truth by row;
-    None where there are no classes."""
+    None where there are no classes. pictures: name -> (H, W, 3) uint8."""
 
     seed: int
     fitted: int
     numbers: Mapping[str, float]
     about: Mapping[str, Any]
     confusion: np.ndarray | None
+    pictures: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def measure(verdict: Verdict, fit: Labelled, test: Labelled, seed: int, metrics: Sequence[str] = ()) -> Tried:
@@ -83,7 +84,7 @@ class Spread:
 
     def shown(self, metric: str = "top1") -> str:
         """In percent where the metric is a share."""
-        form = ".1%" if metric in SHARES else ".4g"
+        form = ".1%" if is_share(metric) else ".4g"
         return format(self.mean, form) + (f" ± {self.half:{form}}" if self.half is not None else "")
 
 

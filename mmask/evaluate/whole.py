@@ -7,6 +7,7 @@ from functools import cached_property
 
 import torch
 
+from mmask.errors import UsageError
 from mmask.evaluate.subject import RunSubject
 from mmask.evaluate.subset import spread
 from mmask.train.model import MaskedModel
@@ -14,10 +15,13 @@ from mmask.types import Batch
 
 
 class Whole:
-    """A `mmask.protocols.WholeModel` of a subject."""
+    """A `mmask.protocols.WholeModel` of a subject. fit: the samples that may be learnt from; None for none.
 
-    def __init__(self, subject: RunSubject) -> None:
-        self.subject = subject
+    learnt: how many samples were asked for to learn from.
+    """
+
+    def __init__(self, subject: RunSubject, fit: RunSubject | None = None) -> None:
+        self.subject, self.fit, self.learnt = subject, fit, 0
 
     @cached_property
     def model(self) -> MaskedModel:
@@ -31,3 +35,23 @@ class Whole:
         """At most ``count`` of them, evenly spread."""
         rows = self.subject.rows[spread(len(self), count)]
         return self.subject.stored(torch.from_numpy(rows), batch=self.subject.reading.batch)
+
+    def fresh(self) -> MaskedModel:
+        """Another copy."""
+        return self.subject.model()
+
+    def fitted(self) -> int:
+        """How many samples there are to learn from."""
+        return len(self._fit().rows)
+
+    def train(self, *, batch: int, epochs: int, seed: int) -> Iterator[Batch]:
+        """Shuffled batches of them."""
+        fit = self._fit()
+        self.learnt = len(fit.rows)
+        return fit.train(torch.from_numpy(fit.rows), batch=batch, epochs=epochs, seed=seed)
+
+    def _fit(self) -> RunSubject:
+        if self.fit is None:
+            raise UsageError("there is nothing to learn from: --data alone is what is judged on",
+                             hint="give --data to learn from and --val to be judged on")
+        return self.fit

@@ -182,6 +182,19 @@ class WholeModel(Protocol):
         """At most ``count`` of the samples, evenly spread, in batches on the device, in stored order."""
         ...
 
+    def fresh(self) -> Any:
+        """Another copy of the model, to be trained: every judgement of a seed starts from the run's weights."""
+        ...
+
+    def fitted(self) -> int:
+        """How many samples there are to learn from: those of ``--data`` where ``--val`` is judged on, or the run's own.
+        Raises UsageError where there are none."""
+        ...
+
+    def train(self, *, batch: int, epochs: int, seed: int) -> Iterator[Batch]:
+        """Shuffled, augmented batches of these on the device, exactly ``epochs`` passes."""
+        ...
+
 
 @runtime_checkable
 class Evaluator(Protocol):

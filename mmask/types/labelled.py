@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
     from mmask.protocols import Subject
@@ -78,7 +79,9 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What an evaluator that wants the whole ``model`` found. numbers: metric -> value, in the order of the table."""
+    """What an evaluator that wants the whole ``model`` found. numbers: metric -> value, in the order of the table.
+    pictures: name -> (H, W, 3) uint8, written beside the JSON."""
 
     numbers: Mapping[str, float]
     about: Mapping[str, Any] = field(default_factory=dict)
+    pictures: Mapping[str, np.ndarray] = field(default_factory=dict)

@@ -11,9 +11,10 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from mmask.api import Batch, MaskedModel, RecipeError
+from mmask_vl.drawing import LINE, picture_of, pixels
 from mmask_vl.matching import ImageTextMatching
 
-_PAPER, _INK, _HIDDEN, _LINE = (250, 250, 248), (40, 40, 40), (70, 70, 75), (150, 150, 150)
+_PAPER, _INK, _HIDDEN = (250, 250, 248), (40, 40, 40), (70, 70, 75)
 _WARM = np.array([214, 60, 40], np.float32)
 _LEFT, _FOOT, _GAP = 10, 34, 8
 
@@ -86,7 +87,8 @@ class WordsAndRegions:
             if shares is not None:
                 warm = shares[row, :count, [place for place, _ in drawn]].cpu().numpy().reshape(len(drawn), count)
                 warm = warm / np.maximum(warm.max(1, keepdims=True, initial=0.0), 1e-12)
-            back = self._back(scene.batch, row, features[row, :count], boxes[row, :count])
+            image = scene.batch["image"][row].cpu() if "image" in scene.batch.fields else None
+            back = picture_of(features[row, :count], boxes[row, :count], image, self.tile, self.mosaic)
             made.append(Row(boxes[row, :count, :4], hidden[row, :count], back, caption,
                             tuple(word for _, word in drawn) if predict else (), warm))
         return made
@@ -118,23 +120,6 @@ class WordsAndRegions:
             words.append((place, word))
         return " ".join(line), words
 
-    def _back(self, batch: Batch, row: int, features: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-        """(tile, tile, 3) uint8: the picture, or what the features say of it."""
-        if "image" in batch.fields:
-            values = batch["image"][row].cpu().permute(1, 2, 0).numpy()
-            whole = values if values.dtype == np.uint8 else np.clip(values * 255, 0, 255).astype(np.uint8)
-            return np.asarray(Image.fromarray(whole).resize((self.tile, self.tile), Image.Resampling.BICUBIC))
-        page = Image.new("RGB", (self.tile, self.tile), (255, 255, 255))
-        side = self.mosaic
-        if side and features.shape[1] >= 3 * side * side:
-            for value, box in zip(features, boxes, strict=True):
-                left, top, right, bottom = _pixels(box, self.tile)
-                colours = value[: 3 * side * side].reshape(side, side, 3)
-                cell = Image.fromarray(np.clip((colours + 1) * 127.5, 0, 255).astype(np.uint8))
-                size = max(1, right - left), max(1, bottom - top)
-                page.paste(cell.resize(size, Image.Resampling.NEAREST), (left, top))
-        return np.asarray(page)
-
     def _page(self, rows: list[Row], predict: bool) -> np.ndarray:
         across = 1 + (self.words if predict else 0)
         width = _LEFT + across * (self.tile + _GAP)
@@ -157,21 +142,15 @@ class WordsAndRegions:
         tile = Image.fromarray(row.back.copy())
         draw = ImageDraw.Draw(tile)
         for box, hidden in zip(row.boxes, row.hidden, strict=True):
-            draw.rectangle(_pixels(box, self.tile), fill=_HIDDEN if hidden else None, outline=_LINE)
+            draw.rectangle(pixels(box, self.tile), fill=_HIDDEN if hidden else None, outline=LINE)
         return tile
 
     def _warm(self, row: Row, shares: np.ndarray) -> Image.Image:
         """The picture, paler, its regions as warm as their shares; of overlapping ones the warmest counts."""
         heat = np.zeros((self.tile, self.tile, 1), np.float32)
         for box, share in zip(row.boxes, shares, strict=True):
-            left, top, right, bottom = _pixels(box, self.tile)
+            left, top, right, bottom = pixels(box, self.tile)
             part = heat[top : bottom + 1, left : right + 1]
             np.maximum(part, share, out=part)
         pale = 0.5 * row.back.astype(np.float32) + 127.5
         return Image.fromarray(((1 - 0.8 * heat) * pale + 0.8 * heat * _WARM).astype(np.uint8))
-
-
-def _pixels(box: np.ndarray, tile: int) -> tuple[int, int, int, int]:
-    """Corners in shares -> whole pixels, left, top, right, bottom."""
-    left, top, right, bottom = (round(float(one) * (tile - 1)) for one in box[:4])
-    return left, top, max(left, right), max(top, bottom)

@@ -88,7 +88,8 @@ def _objectives(tasks: tuple[str, ...], labels: int, attributes: int) -> dict[st
             stream="text", head=use("mlm"), target=use("ids", stream="text"), loss=use("cross-entropy"),
         ),
         "matching": ObjectiveSection(
-            scored="pooled", head=use("pooled"), target=use("follows", stream="text"), loss=use("cross-entropy"),
+            use="belongs", scored="pooled", head=use("pooled"), target=use("follows", stream="text"),
+            loss=use("cross-entropy"),
         ),
         "objects": ObjectiveSection(
             use="object-tasks", stream="regions",
