@@ -15,6 +15,7 @@ from mmask.plugin.spec import hookimpl
 if TYPE_CHECKING:
     from mmask.data.source import open_source  # noqa: F401
     from mmask.errors import *  # noqa: F403
+    from mmask.evaluate.finetune import FineTune  # noqa: F401
     from mmask.evaluate.weighted import LayerSum, WeightedLayers  # noqa: F401
     from mmask.export.copying import copy_halves, copy_parts  # noqa: F401
     from mmask.export.reading import read_safetensors, read_tensors  # noqa: F401
@@ -92,6 +93,7 @@ _TABLE = {
     "mmask.train.pairs": ("Belongs", "PairScores", "every_pair"),
     "mmask.train.program": ("Program", "Task"),
     "mmask.layers.ranks": ("across_ranks",),
+    "mmask.evaluate.finetune": ("FineTune",),
     "mmask.evaluate.weighted": ("LayerSum", "WeightedLayers"),
     "mmask.library": ("load_run",),
 }

@@ -30,6 +30,7 @@ _EVALUATORS = (
 
 
 _PAIRS = (  # of two sides of a sample
+    Component("evaluator", "zeroshot", "mmask.evaluate.zeroshot:ZeroShot", "classes told by what is said of them"),
     Component("evaluator", "retrieval", "mmask.evaluate.retrieval:Retrieval", "one side of samples found by the other"),
     Component("objective", "belongs", "mmask.train.pairs:Belongs", "do the two sides belong together (LXMERT)"),
 )

@@ -134,3 +134,8 @@ def recalls(places: Tensor, name: str, at: tuple[int, ...]) -> Mapping[str, floa
     """``name_r1`` and so on: the share of places up to each number; and ``name_median``."""
     shares = {f"{name}_r{k}": float((places <= k).double().mean()) for k in at}
     return {**shares, f"{name}_median": float(places.double().median())}
+
+
+def device_of(model: torch.nn.Module) -> torch.device:
+    """Where a model lies."""
+    return next((p.device for p in model.parameters()), torch.device("cpu"))

@@ -61,7 +61,7 @@ NUMBERS: Mapping[str, Measure] = {
     "mse": _of_classes("mean_squared_error"),
 }
 SHARES = frozenset({
-    "top1", "top5", "accuracy", "masked_accuracy", "balanced", "f1", "macro-f1", "recall", "wer", "cer",
+    "top1", "top5", "accuracy", "masked_accuracy", "balanced", "f1", "macro-f1", "recall", "soft", "wer", "cer",
 })
 """Metrics that are written in percent, beside recalls at a place (``text_r5``)."""
 _RECALL = re.compile(r"_r\d+$")

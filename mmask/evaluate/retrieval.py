@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from mmask.errors import RecipeError
 from mmask.evaluate.gallery import draw_gallery
-from mmask.evaluate.matrix import Sides, digests, ranks, read_sides, recalls, score_matrix, scorer_of
+from mmask.evaluate.matrix import Sides, device_of, digests, ranks, read_sides, recalls, score_matrix, scorer_of
 from mmask.keyed import fold, seeded_scope
 from mmask.protocols import WholeModel
 from mmask.recipe.schema import OptimSection
@@ -151,11 +151,6 @@ def matrix_loss(model: Any, scorer: Any, batch: Batch) -> Tensor:
     own = torch.arange(len(batch), device=scores.device)
     scores = scores.masked_fill(same.fill_diagonal_(False).to(scores.device), -torch.inf)
     return (F.cross_entropy(scores, own) + F.cross_entropy(scores.T, own)) / 2
-
-
-def device_of(model: nn.Module) -> torch.device:
-    """Where a model lies."""
-    return next((p.device for p in model.parameters()), torch.device("cpu"))
 
 
 def _by_chance(belongs: Tensor, k: int) -> float:

@@ -128,10 +128,11 @@ def _unlabelled(fit: Mapping[str, Any], test: Mapping[str, Any]) -> tuple[Labell
 
 
 def _kind(answers: Answers, wants: str) -> int | None:
-    """Classes where they are not to be counted in the table: 0 for numbers, those of units for networks."""
+    """Classes where they are not to be counted in the table: 0 for numbers, those of units for networks, those that
+    have scores."""
     if answers.real:
         return 0
-    return len(answers.names) if answers.units and wants == "network" else None
+    return len(answers.names) if answers.scored or (answers.units and wants == "network") else None
 
 
 def _whole(

@@ -47,6 +47,8 @@ def measure(verdict: Verdict, fit: Labelled, test: Labelled, seed: int, metrics:
         )
     truth = labels.numpy()
     numbers = metric_values(metrics, truth, scores.numpy(), test.classes)
+    if verdict.worth is not None:  # what was answered is worth, the main number
+        numbers = {"soft": float(verdict.worth.gather(1, scores.argmax(1, keepdim=True)).double().mean()), **numbers}
     confusion = None
     if test.classes:
         confusion = confusion_matrix(truth, scores.argmax(1).numpy(), labels=np.arange(test.classes))

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 
+import numpy as np
 import torch
 
-from mmask.errors import UsageError
+from mmask.errors import DataError, UsageError
+from mmask.evaluate.answers import NO_LABEL
 from mmask.evaluate.subject import RunSubject
 from mmask.evaluate.subset import spread
+from mmask.evaluate.told import Told
 from mmask.train.model import MaskedModel
 from mmask.types import Batch
 
@@ -35,6 +38,24 @@ class Whole:
         """At most ``count`` of them, evenly spread."""
         rows = self.subject.rows[spread(len(self), count)]
         return self.subject.stored(torch.from_numpy(rows), batch=self.subject.reading.batch)
+
+    def classes(self) -> tuple[str, ...]:
+        """Names of the samples' classes; labels are read from here on."""
+        subject = self.subject
+        subject.answers = subject.reading.answers.known(subject.samples())
+        if subject.answers.names:
+            return subject.answers.names
+        found = np.unique([int(subject.answers(one, None)["label"]) for one in subject.samples()])
+        if found[0] == NO_LABEL:
+            raise DataError(f"samples of {subject.name} have no label", hint="--label names another field")
+        subject.classes = found
+        return tuple(str(one) for one in found.tolist())
+
+    def rewritten(self, field: str, values: Sequence[str]) -> Iterator[Batch]:
+        """The first sample, once for each value."""
+        subject = self.subject
+        rows = np.full(len(values), subject.rows[0])
+        return subject.read(Told(subject.stream, rows, field=field, values=values), subject.reading.batch)
 
     def fresh(self) -> MaskedModel:
         """Another copy."""

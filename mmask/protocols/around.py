@@ -182,6 +182,15 @@ class WholeModel(Protocol):
         """At most ``count`` of the samples, evenly spread, in batches on the device, in stored order."""
         ...
 
+    def classes(self) -> Sequence[str]:
+        """Names of the samples' classes, in the order of their numbers; from here on batches hold ``label`` (B,), the
+        number of each sample's. Names are the labels themselves, integers as text."""
+        ...
+
+    def rewritten(self, field: str, values: Sequence[str]) -> Iterator[Batch]:
+        """One of the samples, once for each value: what its JSON part says in ``field``."""
+        ...
+
     def fresh(self) -> Any:
         """Another copy of the model, to be trained: every judgement of a seed starts from the run's weights."""
         ...

@@ -67,7 +67,8 @@ class Verdict:
     labels are numbers; None where the evaluator measures by itself. about: what it chose and saw (the learning rate
     taken, epochs), plain values for JSON. ids: (M,) int64 sample ids of the rows, where they are not all test samples
     in order. labels: (M,) the truth of the rows, where places have labels of their own. numbers: metric -> value, the
-    first one the one that counts, where there are no scores to measure.
+    first one the one that counts, where there are no scores to measure. worth: (M, C) what each answer would score,
+    where several are right to a degree.
     """
 
     scores: torch.Tensor | None
@@ -75,6 +76,7 @@ class Verdict:
     ids: torch.Tensor | None = None
     labels: torch.Tensor | None = None
     numbers: Mapping[str, float] | None = None
+    worth: torch.Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
