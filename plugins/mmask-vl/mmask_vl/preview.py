@@ -34,28 +34,31 @@ class Row:
 
 class WordsAndRegions:
     """A line for each pair: the picture with its regions, hidden ones dark; then, after a prediction, the same picture
-    once for each word, its regions as warm as the plan of transport sends the word there. Below: the caption, hidden
-    words in brackets with the model's guess behind an arrow.
+    once for each word, its regions as warm as the plan of transport sends the word there, or as much as the word looks
+    there. Below: the caption, hidden words in brackets with the model's guess behind an arrow.
 
     The picture is the batch's field ``image`` where the recipe decodes one. Without it regions show their first
     3 · mosaic² features as colours, which is right for regions of `mmask_vl.describe`; mosaic 0 draws outlines alone.
     samples: pairs. words: drawn for each. tile: side of a picture in pixels. mlm, hides, matching: the objectives whose
-    guesses are shown, whose plan hides regions, and which aligns.
+    guesses are shown, whose plan hides regions, and which aligns. attention: a tap of the network in place of the last,
+    the shares (B, heads, words, regions) with which words look at regions; their mean over heads is drawn (LXMERT:
+    ``cross.-1.words``).
     """
 
     def __init__(
         self, *, samples: int = 4, words: int = 6, tile: int = 128, mosaic: int = 4, mlm: str = "mlm",
-        hides: str = "mrfr", matching: str = "itm",
+        hides: str = "mrfr", matching: str = "itm", attention: str = "",
     ) -> None:
         self.samples, self.words, self.tile, self.mosaic = samples, words, tile, mosaic
-        self.mlm, self.hides, self.matching = mlm, hides, matching
+        self.mlm, self.hides, self.matching, self.attention = mlm, hides, matching, attention
 
     @torch.no_grad()
     def __call__(
         self, model: MaskedModel, batch: Batch, *, plans: Any = None, predict: bool = True
     ) -> np.ndarray:
         """(H, W, 3) uint8. Without ``predict`` only the plans are drawn and no network is run."""
-        missing = [name for name in (self.mlm, self.hides, self.matching) if name not in model.objectives]
+        named = [self.mlm, self.hides, *([] if self.attention else [self.matching])]
+        missing = [name for name in named if name not in model.objectives]
         if missing:
             raise RecipeError(f"preview 'words-and-regions' draws objective '{missing[0]}', which the recipe has not")
         full = model.draw(batch) if plans is None else model.given(batch, plans)
@@ -94,7 +97,9 @@ class WordsAndRegions:
         return made
 
     def _shares(self, model: MaskedModel, scene: Any, network: str) -> Tensor:
-        """(B, R, L): the plan of transport of clean pairs."""
+        """(B, R, L): the plan of transport of clean pairs, or how much their words look at regions."""
+        if self.attention:
+            return scene.encode(network, "clean", taps=(self.attention,)).taps[self.attention].mean(1).transpose(1, 2)
         matching = model.objectives[self.matching]
         if not isinstance(matching, ImageTextMatching):
             raise RecipeError(f"preview 'words-and-regions': objective '{self.matching}' aligns no words with regions")
@@ -112,6 +117,8 @@ class WordsAndRegions:
             best = guesses.value.argmax(-1).tolist()
             said = dict(zip(guesses.scored.index.tolist(), best, strict=True))
         line, words = [], []
+        if getattr(tokenizer, "pairs", "") == "other" and not bool(tokenizer.follows(scene.batch)[row]):
+            line.append("(another picture's text)")
         for place in free.nonzero().flatten().tolist():
             word = vocabulary.token(int(tokens.ids[row, place]))
             guess = said.get(row * layout.length + place)

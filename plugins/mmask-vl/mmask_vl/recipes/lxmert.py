@@ -73,6 +73,7 @@ def lxmert(
             lr=1e-4, betas=(0.9, 0.999), eps=1e-6, weight_decay=0.01, decay_1d=True, decay_tokens=True, clip=1.0,
         ),
         schedule=ScheduleSection(epochs=20, kind="linear", warmup_epochs=1),
+        preview=use("words-and-regions", mlm="words", hides="objects", attention="cross.-1.words"),
         profiles={"demo": demo or {}, "answers": _ANSWERS},
     )
 
