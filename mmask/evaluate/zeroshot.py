@@ -26,16 +26,16 @@ class ZeroShot:
     Scores are those of the run's matching or contrastive objective (`mmask.api.PairScorer`), the mean over templates.
     The sentences are read as a sample's own text is, in the field ``told`` of its JSON part.
 
-    templates: sentences, or one, with ``{}`` for the name. names: a file with a JSON list of names, in the order of class
-    numbers; without it labels are the names. told: the field of texts. side: the stream that is said; the first one of
+    templates: sentences, or one, with ``{}`` for the name. names: a file with a JSON list of names, in the order of
+    class numbers; without it labels are the names. told: the field of texts. side: the stream that is said; the first one of
     the objective by default. objective: by name, where several score pairs. chunk: pairs scored at once.
     """
 
     wants = "model"
 
     def __init__(
-        self, *, templates: str | Sequence[str] = ("{}",), names: str | None = None, told: str = "caption", side: str = "",
-        objective: str = "", chunk: int = 512,
+        self, *, templates: str | Sequence[str] = ("{}",), names: str | None = None, told: str = "caption",
+        side: str = "", objective: str = "", chunk: int = 512,
     ) -> None:
         made = [templates] if isinstance(templates, str) else list(templates)
         if not made or any("{}" not in one for one in made) or chunk < 1:
