@@ -27,8 +27,8 @@ class ZeroShot:
     The sentences are read as a sample's own text is, in the field ``told`` of its JSON part.
 
     templates: sentences, or one, with ``{}`` for the name. names: a file with a JSON list of names, in the order of
-    class numbers; without it labels are the names. told: the field of texts. side: the stream that is said; the first one of
-    the objective by default. objective: by name, where several score pairs. chunk: pairs scored at once.
+    class numbers; without it labels are the names. told: the field of texts. side: the stream that is said; the first
+    one of the objective by default. objective: by name, where several score pairs. chunk: pairs scored at once.
     """
 
     wants = "model"
