@@ -77,6 +77,10 @@ class OpenClipEncoder(nn.Module):
         made: Tensor = self.clip.encode_text(nn.functional.pad(ids, (0, self.length - ids.shape[1]), value=self.pad))
         return made
 
+    def units(self) -> list[nn.Module]:
+        """The blocks of both towers, where open_clip calls them so."""
+        return [block for module in self.clip.modules() for block in getattr(module, "resblocks", ())]
+
     def forward(self, view: View, *, taps: Sequence[str] = ()) -> Encoded:
         """Streams ``image`` and ``text``, of each the vector ``pooled`` (B, width); that of pictures is the network's
         own. No taps."""
