@@ -135,10 +135,13 @@ class Commands:
             (self.out / "rates.json").write_text(json.dumps(rates, indent=1))
 
 
-def parser(text: str | None, arms: Mapping[str, Any], out: str) -> argparse.ArgumentParser:
-    """The flags that every table has."""
+def parser(
+    text: str | None, arms: Mapping[str, Any], out: str, *, data: bool = True
+) -> argparse.ArgumentParser:
+    """The flags that every table has. data: whether its data are fetched; else they are a plugin's samples."""
     made = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--data", type=Path, required=True, help="what the tool of tools/ wrote")
+    if data:
+        made.add_argument("--data", type=Path, required=True, help="what the tool of tools/ wrote")
     made.add_argument("--out", type=Path, default=Path(out))
     made.add_argument("--arms", nargs="+", choices=arms, default=list(arms))
     made.add_argument("--seeds", type=int, default=3)

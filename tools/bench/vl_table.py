@@ -59,8 +59,7 @@ class Bench:
         from mmask_vl.dataset import emoji_regions
 
         self.given, self.commands = options, Commands(options.out, options.jobs, dry=options.dry)
-        found = options.data and {split: [str(options.data / f"{split}-*.tar")] for split in ("train", "val")}
-        self.urls = found or emoji_regions()
+        self.urls = emoji_regions()
 
     def flags(self) -> list[str]:
         """``--data`` and ``--val``."""
@@ -116,9 +115,7 @@ class Bench:
 
 def main() -> None:
     """Run what is missing and print the table."""
-    flags = parser(__doc__, ARMS, "runs/vl")
-    flags.set_defaults(data=None)
-    next(action for action in flags._actions if action.dest == "data").required = False
+    flags = parser(__doc__, ARMS, "runs/vl", data=False)
     flags.add_argument("--steps", type=int, default=1200)
     flags.add_argument("--batch-size", type=int, default=64)
     flags.add_argument("--lr", type=float, default=1e-3)
