@@ -15,6 +15,7 @@ from mmask.plugin.spec import hookimpl
 if TYPE_CHECKING:
     from mmask.data.source import open_source  # noqa: F401
     from mmask.errors import *  # noqa: F403
+    from mmask.evaluate.finetune import FineTune  # noqa: F401
     from mmask.evaluate.weighted import LayerSum, WeightedLayers  # noqa: F401
     from mmask.export.copying import copy_halves, copy_parts  # noqa: F401
     from mmask.export.reading import read_safetensors, read_tensors  # noqa: F401
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from mmask.tokenize.grid import grid_shape, patchify, unpatchify  # noqa: F401
     from mmask.train.model import MaskedModel, PlanMaker, ViewMaker  # noqa: F401
     from mmask.train.objective import MaskedObjective  # noqa: F401
+    from mmask.train.pairs import Belongs, PairScores, every_pair  # noqa: F401
     from mmask.train.program import Program, Task  # noqa: F401
     from mmask.types import *  # noqa: F403
 
@@ -59,8 +61,8 @@ _TABLE = {
     ),
     "mmask.protocols": (
         "Corruption", "Decoder", "Encoder", "Evaluator", "Exporter", "Head", "Loss", "Masker", "Objective",
-        "Packer", "Plans", "Preview", "Scene", "ScoredMasker", "Subject", "TargetMaker", "Tokenizer",
-        "Tracker", "WeightsFormat", "WholeModel",
+        "Packer", "PairScorer", "Plans", "Preview", "Scene", "ScoredMasker", "Subject", "TargetMaker", "Tokenizer",
+        "Tracker", "TwoSided", "WeightsFormat", "WholeModel",
     ),
     "mmask.recipe.schema": (
         "DataSection", "NetworkSection", "ObjectiveSection", "OptimSection", "PackSection", "ProbeSection",
@@ -88,8 +90,10 @@ _TABLE = {
     "mmask.heads.pooled": ("PooledHead",),
     "mmask.train.objective": ("MaskedObjective",),
     "mmask.train.model": ("MaskedModel", "PlanMaker", "ViewMaker"),
+    "mmask.train.pairs": ("Belongs", "PairScores", "every_pair"),
     "mmask.train.program": ("Program", "Task"),
     "mmask.layers.ranks": ("across_ranks",),
+    "mmask.evaluate.finetune": ("FineTune",),
     "mmask.evaluate.weighted": ("LayerSum", "WeightedLayers"),
     "mmask.library": ("load_run",),
 }

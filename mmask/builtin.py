@@ -18,10 +18,21 @@ _IDS = (  # of discrete tokens
 
 
 _EVALUATORS = (
+    Component(
+        "evaluator", "attentive", "mmask.evaluate.attentive:AttentiveProbe",
+        "one query that attends to the fixed states of all places",
+    ),
     Component("evaluator", "knn", "mmask.evaluate.knn:NearestNeighbours", "weighted nearest neighbours, by cosine"),
     Component("evaluator", "linear", "mmask.evaluate.linear:LinearProbe", "a linear head on fixed features (MAE)"),
     Component("evaluator", "weighted", "mmask.evaluate.weighted:WeightedLayers", "a learnt sum of layers (SUPERB)"),
     Component("evaluator", "finetune", "mmask.evaluate.finetune:FineTune", "the whole encoder, end to end"),
+)
+
+
+_PAIRS = (  # of two sides of a sample
+    Component("evaluator", "zeroshot", "mmask.evaluate.zeroshot:ZeroShot", "classes told by what is said of them"),
+    Component("evaluator", "retrieval", "mmask.evaluate.retrieval:Retrieval", "one side of samples found by the other"),
+    Component("objective", "belongs", "mmask.train.pairs:Belongs", "do the two sides belong together (LXMERT)"),
 )
 
 
@@ -61,10 +72,7 @@ def mmask_components() -> tuple[Component, ...]:
         Component(
             "exporter", "safetensors", "mmask.export.plain:PlainExporter", "weights and the recipe, for mmask itself"
         ),
-        Component(
-            "evaluator", "attentive", "mmask.evaluate.attentive:AttentiveProbe",
-            "one query that attends to the fixed states of all places",
-        ),
         Component("tracker", "tensorboard", "mmask.observe.tensorboard:TensorBoardTracker", "event files"),
         *_EVALUATORS,
+        *_PAIRS,
     )

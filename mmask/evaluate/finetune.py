@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -18,6 +19,8 @@ from mmask.train.optim import make_optimizer, set_lr
 from mmask.train.seed import seed_model
 from mmask.types import Batch, Labelled, Verdict
 
+WORTH = "label.scores"
+
 
 class FineTune:
     """AdamW with layer-wise lr decay, half a cosine after warm-up, on the recipe's own augmented samples.
@@ -30,7 +33,8 @@ class FineTune:
     peak itself, which wins. weight_decay: of matrices. layer_decay: factor of the learning rate from each layer to
     the one below; None takes 0.75 where timm knows the encoder's layers, else 1. clip: largest gradient norm.
     drop_path: set on the encoder, which must have that option. mixup, cutmix: alphas of timm's Mixup, 0 for off;
-    they mix the only field of the batch that is (B, C, H, W), or ``field``. smoothing: of labels.
+    they mix the only field of the batch that is (B, C, H, W), or ``field``. smoothing: of labels. Labels that are
+    tables of scores are learnt as such (`Goal.loss`), and the verdict says what the answers are worth.
     """
 
     wants = "network"
@@ -58,21 +62,25 @@ class FineTune:
             module = self._module(subject, fit.outputs)
             optimizer, decay = self._optimizer(module)
             loss = self._learn(module, optimizer, subject, fit, seed)
-            scores, labels, ids = _predict(module.eval(), test.subject, test.rows, self.batch)
+            scores, labels, ids, worth = _predict(module.eval(), test.subject, test.rows, self.batch)
         about = {
             "lr": self.lr, "epochs": self.epochs, "layer_decay": decay, "last_loss": round(loss, 5),
             "parameters": sum(p.numel() for p in module.parameters() if p.requires_grad),
         }
-        return Verdict(Goal.of(fit).scores(scores), about, ids, labels)
+        return Verdict(Goal.of(fit).scores(scores), about, ids, labels, worth=worth)
 
     def _module(self, subject: Subject, classes: int) -> nn.Module:
         options = {} if self.drop_path is None else {"drop_path": self.drop_path}
-        head = nn.Linear(subject.width, classes)
+        network, width = self._network(subject, options)
+        head = nn.Linear(width, classes)
         nn.init.trunc_normal_(head.weight, std=2e-5)
         nn.init.zeros_(head.bias)
-        network = subject.network(**options)
         kind = next((p.dtype for p in network.parameters() if p.is_floating_point()), torch.float32)
         return nn.Sequential(network, head.to(subject.device, kind))
+
+    def _network(self, subject: Subject, options: Mapping[str, Any]) -> tuple[nn.Module, int]:
+        """What the head stands on, batch -> (B, width), and its width."""
+        return subject.network(**options), subject.width
 
     def _optimizer(self, module: nn.Module) -> tuple[torch.optim.Optimizer, float]:
         decay = self.layer_decay
@@ -96,7 +104,8 @@ class FineTune:
             seed_model(seed, number, 0, 0)
             set_lr(optimizer, self.lr * self._share(number / steps))
             batch, truth = self._mixed(mix, batch, subject)
-            loss = goal.loss(module(batch).float(), truth, 0.0 if mix is not None else self.smoothing)
+            worth = batch.fields.get(WORTH) if mix is None else None
+            loss = goal.loss(module(batch).float(), truth, 0.0 if mix is not None else self.smoothing, worth)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             if self.clip is not None:
@@ -148,10 +157,13 @@ def _map_field(batch: Batch) -> str:
 
 
 @torch.no_grad()
-def _predict(module: nn.Module, subject: Subject, rows: Tensor, batch: int) -> tuple[Tensor, Tensor, Tensor]:
-    scores, labels, ids = [], [], []
+def _predict(
+    module: nn.Module, subject: Subject, rows: Tensor, batch: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    scores, labels, ids, worth = [], [], [], []
     for one in subject.stored(rows, batch=batch):
         scores.append(module(one).float().cpu())
         labels.append(subject.truth(one).cpu())
         ids.append(torch.from_numpy(one.ids.view("int64").copy()))
-    return torch.cat(scores), torch.cat(labels), torch.cat(ids)
+        worth += [one[WORTH].cpu()] if WORTH in one.fields else []
+    return torch.cat(scores), torch.cat(labels), torch.cat(ids), torch.cat(worth) if worth else None

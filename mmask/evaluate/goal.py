@@ -27,8 +27,12 @@ class Goal:
         scale = float(fit.labels.double().std(unbiased=False))
         return Goal(0, float(fit.labels.double().mean()), scale or 1.0)
 
-    def loss(self, outputs: Tensor, truth: Tensor, smoothing: float = 0.0) -> Tensor:
-        """Cross-entropy of (B, C) logits, or the squared error of (B, 1) standardised numbers."""
+    def loss(self, outputs: Tensor, truth: Tensor, smoothing: float = 0.0, scores: Tensor | None = None) -> Tensor:
+        """Cross-entropy of (B, C) logits, or the squared error of (B, 1) standardised numbers. scores: (B, C) in
+        [0, 1], how right each class is: every class is then a question of its own, -log sigmoid, summed over classes
+        (VQA)."""
+        if scores is not None:
+            return F.binary_cross_entropy_with_logits(outputs, scores.to(outputs), reduction="sum") / len(outputs)
         if self.classes:
             return F.cross_entropy(outputs, truth, label_smoothing=smoothing)
         return F.mse_loss(outputs[:, 0], (truth.to(outputs.dtype) - self.mean) / self.scale)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -59,8 +60,16 @@ NUMBERS: Mapping[str, Measure] = {
     "pearson": _correlation("pearsonr"),
     "mse": _of_classes("mean_squared_error"),
 }
-SHARES = frozenset({"top1", "top5", "accuracy", "masked_accuracy", "balanced", "f1", "macro-f1", "wer", "cer"})
-"""Metrics that are written in percent."""
+SHARES = frozenset({
+    "top1", "top5", "accuracy", "masked_accuracy", "balanced", "f1", "macro-f1", "recall", "soft", "wer", "cer",
+})
+"""Metrics that are written in percent, beside recalls at a place (``text_r5``)."""
+_RECALL = re.compile(r"_r\d+$")
+
+
+def is_share(name: str) -> bool:
+    """Whether a metric is written in percent."""
+    return name in SHARES or _RECALL.search(name) is not None
 
 
 def of_numbers(names: Sequence[str]) -> bool:

@@ -128,10 +128,11 @@ def _unlabelled(fit: Mapping[str, Any], test: Mapping[str, Any]) -> tuple[Labell
 
 
 def _kind(answers: Answers, wants: str) -> int | None:
-    """Classes where they are not to be counted in the table: 0 for numbers, those of units for networks."""
+    """Classes where they are not to be counted in the table: 0 for numbers, those of units for networks, those that
+    have scores."""
     if answers.real:
         return 0
-    return len(answers.names) if answers.units and wants == "network" else None
+    return len(answers.names) if answers.scored or (answers.units and wants == "network") else None
 
 
 def _whole(
@@ -141,14 +142,19 @@ def _whole(
     if arm.features != ENCODER:
         raise UsageError(f"'{request.task}' judges the model, not its features", hint="leave --features away")
     urls = request.val or request.data
-    whole = Whole(RunSubject(arm, host, request.reading, urls, held_out=not urls))
+    fit = request.data if request.val or not request.data else None
+    whole = Whole(
+        RunSubject(arm, host, request.reading, urls, held_out=not urls),
+        None if fit is None else RunSubject(arm, host, request.reading, fit),
+    )
     tried = []
     for number in range(request.first, request.first + request.seeds):
         judged: Judged = judge(whole, seed=fold(number, "evaluate") >> 1)
         main = next(iter(judged.numbers))
         tell(f"{arm.label}: {request.task}, seed {number}: {main} {Spread(judged.numbers[main], None).shown(main)}")
-        tried.append(Tried(number, 0, judged.numbers, dict(judged.about), None))
-    data = {"fit": "", "fit_samples": 0, "test": whole.subject.name, "test_samples": len(whole)}
+        tried.append(Tried(number, whole.learnt, judged.numbers, dict(judged.about), None, judged.pictures))
+    fitted = whole.fit.name if whole.fit is not None and whole.learnt else ""
+    data = {"fit": fitted, "fit_samples": whole.learnt, "test": whole.subject.name, "test_samples": len(whole)}
     return Result(
         request.task, arm.label, str(arm.run), whole.subject.step, arm.init, arm.features, arm.pool, data, "none",
         dict(request.options), [], tried,

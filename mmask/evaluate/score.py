@@ -12,20 +12,21 @@ import torch
 from torch import Tensor
 
 from mmask.errors import DataError
-from mmask.evaluate.metrics import SHARES, metric_values
+from mmask.evaluate.metrics import is_share, metric_values
 from mmask.types import Labelled, Verdict
 
 
 @dataclass(frozen=True)
 class Tried:
     """One seed. numbers: metric -> value. about: what the evaluator said. confusion: (C, C) counts, truth by row;
-    None where there are no classes."""
+    None where there are no classes. pictures: name -> (H, W, 3) uint8."""
 
     seed: int
     fitted: int
     numbers: Mapping[str, float]
     about: Mapping[str, Any]
     confusion: np.ndarray | None
+    pictures: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def measure(verdict: Verdict, fit: Labelled, test: Labelled, seed: int, metrics: Sequence[str] = ()) -> Tried:
@@ -46,6 +47,8 @@ def measure(verdict: Verdict, fit: Labelled, test: Labelled, seed: int, metrics:
         )
     truth = labels.numpy()
     numbers = metric_values(metrics, truth, scores.numpy(), test.classes)
+    if verdict.worth is not None:  # what was answered is worth, the main number
+        numbers = {"soft": float(verdict.worth.gather(1, scores.argmax(1, keepdim=True)).double().mean()), **numbers}
     confusion = None
     if test.classes:
         confusion = confusion_matrix(truth, scores.argmax(1).numpy(), labels=np.arange(test.classes))
@@ -83,7 +86,7 @@ class Spread:
 
     def shown(self, metric: str = "top1") -> str:
         """In percent where the metric is a share."""
-        form = ".1%" if metric in SHARES else ".4g"
+        form = ".1%" if is_share(metric) else ".4g"
         return format(self.mean, form) + (f" ± {self.half:{form}}" if self.half is not None else "")
 
 

@@ -10,12 +10,14 @@ import numpy as np
 
 from mmask import __version__
 from mmask.evaluate.score import Result
+from mmask.observe.figures import write_png
 
 _NUMBERED = 20  # classes up to which cells hold their counts
 
 
 def write_results(path: Path, results: Sequence[Result]) -> list[Path]:
-    """``path`` as JSON, and a confusion picture beside it for every result with classes -> the files."""
+    """``path`` as JSON, and beside it the pictures of each result's first seed and, with classes, of what is
+    taken for what -> the files."""
     path.parent.mkdir(parents=True, exist_ok=True)
     body = {"mmask": __version__, "results": [result.to_json() for result in results]}
     aside = path.with_name(f".{path.name}.part")
@@ -23,9 +25,11 @@ def write_results(path: Path, results: Sequence[Result]) -> list[Path]:
     aside.replace(path)
     made = [path]
     for number, result in enumerate(results):
+        name = path.stem if len(results) == 1 else f"{path.stem}-{number}"
+        for what, image in result.tried[0].pictures.items():
+            made.append(write_png(path.with_name(f"{name}-{what}.png"), image))
         if result.confusion is None:
             continue
-        name = path.stem if len(results) == 1 else f"{path.stem}-{number}"
         made.append(draw_confusion(path.with_name(f"{name}.png"), result))
     return made
 

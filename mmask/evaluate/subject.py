@@ -246,7 +246,11 @@ class RunSubject:
 
     def stored(self, rows: Tensor, *, batch: int) -> Iterator[Batch]:
         """Once, in the order of ``rows``."""
-        with self.loader(Subset(self.stream, rows.numpy()), batch, evaluate=True) as loader:
+        return self.read(Subset(self.stream, rows.numpy()), batch)
+
+    def read(self, subset: Subset, batch: int) -> Iterator[Batch]:
+        """Samples of a subset as evaluation sees them, in batches on the device."""
+        with self.loader(subset, batch, evaluate=True) as loader:
             yield from map(self._ready, loader)
 
     def loader(self, subset: Subset, batch: int, seed: int = 0, **more: Any) -> Loader:

@@ -8,6 +8,7 @@ are checked by name, and their annotations and docstrings are what ``mmask recip
 from __future__ import annotations
 
 from mmask.protocols.around import Evaluator, Exporter, Packer, Preview, Subject, Tracker, WeightsFormat, WholeModel
+from mmask.protocols.pairs import PairScorer, TwoSided
 from mmask.protocols.stages import (
     Corruption,
     Decoder,
@@ -34,6 +35,7 @@ __all__ = [
     "Masker",
     "Objective",
     "Packer",
+    "PairScorer",
     "Plans",
     "Preview",
     "Scene",
@@ -42,6 +44,7 @@ __all__ = [
     "TargetMaker",
     "Tokenizer",
     "Tracker",
+    "TwoSided",
     "WeightsFormat",
     "WholeModel",
 ]

@@ -184,6 +184,28 @@ class WholeModel(Protocol):
         """At most ``count`` of the samples, evenly spread, in batches on the device, in stored order."""
         ...
 
+    def classes(self) -> Sequence[str]:
+        """Names of the samples' classes, in the order of their numbers; from here on batches hold ``label`` (B,), the
+        number of each sample's. Names are the labels themselves, integers as text."""
+        ...
+
+    def rewritten(self, field: str, values: Sequence[str]) -> Iterator[Batch]:
+        """One of the samples, once for each value: what its JSON part says in ``field``."""
+        ...
+
+    def fresh(self) -> Any:
+        """Another copy of the model, to be trained: every judgement of a seed starts from the run's weights."""
+        ...
+
+    def fitted(self) -> int:
+        """How many samples there are to learn from: those of ``--data`` where ``--val`` is judged on, or the run's own.
+        Raises UsageError where there are none."""
+        ...
+
+    def train(self, *, batch: int, epochs: int, seed: int) -> Iterator[Batch]:
+        """Shuffled, augmented batches of these on the device, exactly ``epochs`` passes."""
+        ...
+
 
 @runtime_checkable
 class Evaluator(Protocol):

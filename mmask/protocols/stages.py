@@ -47,7 +47,8 @@ class Tokenizer(Protocol):
     """Cuts a batch into tokens. A module when it learns (a convolutional front end).
 
     May also offer ``example(count) -> {field: tensor}``: random fields, on which exports are compared; and, when it
-    draws by chance (exchanged texts), ``plain() -> Tokenizer``, itself without that: what embeddings are made with.
+    draws by chance (exchanged texts), ``plain() -> Tokenizer``, itself without that: what embeddings are made with;
+    and ``show(batch, row)``, one sample of its stream for people, a line of text or a picture (H, W, 3) uint8.
     """
 
     def layout(self, batch: Batch) -> Layout:

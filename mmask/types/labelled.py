@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
     from mmask.protocols import Subject
@@ -66,7 +67,8 @@ class Verdict:
     labels are numbers; None where the evaluator measures by itself. about: what it chose and saw (the learning rate
     taken, epochs), plain values for JSON. ids: (M,) int64 sample ids of the rows, where they are not all test samples
     in order. labels: (M,) the truth of the rows, where places have labels of their own. numbers: metric -> value, the
-    first one the one that counts, where there are no scores to measure.
+    first one the one that counts, where there are no scores to measure. worth: (M, C) what each answer would score,
+    where several are right to a degree.
     """
 
     scores: torch.Tensor | None
@@ -74,11 +76,14 @@ class Verdict:
     ids: torch.Tensor | None = None
     labels: torch.Tensor | None = None
     numbers: Mapping[str, float] | None = None
+    worth: torch.Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What an evaluator that wants the whole ``model`` found. numbers: metric -> value, in the order of the table."""
+    """What an evaluator that wants the whole ``model`` found. numbers: metric -> value, in the order of the table.
+    pictures: name -> (H, W, 3) uint8, written beside the JSON."""
 
     numbers: Mapping[str, float]
     about: Mapping[str, Any] = field(default_factory=dict)
+    pictures: Mapping[str, np.ndarray] = field(default_factory=dict)

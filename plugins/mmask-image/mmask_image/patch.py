@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 from mmask.api import Batch, Layout, RecipeError, Tokens, grid_shape, patchify, unpatchify
@@ -64,6 +65,14 @@ class PatchTokenizer:
         elif not image.is_floating_point():
             raise RecipeError(f"field '{self.field}' is {image.dtype}; pictures are uint8 or floating point")
         return Tokens(layout, values)
+
+    def show(self, batch: Batch, row: int) -> np.ndarray:
+        """(H, W, 3) uint8: the picture of a sample."""
+        image = batch[self.field][row].cpu()
+        if image.dtype != torch.uint8:
+            mean, std = torch.tensor(self.mean)[:, None, None], torch.tensor(self.std)[:, None, None]
+            image = ((image * std + mean).clamp(0, 1) * 255).round().to(torch.uint8)
+        return image.expand(3, -1, -1).permute(1, 2, 0).numpy()
 
     def example(self, count: int) -> dict[str, torch.Tensor]:
         """Pictures of normalised noise, from torch's generator: what an export is compared on."""

@@ -131,6 +131,12 @@ class IdTokenizer:
         kept = {name: value[: len(ids)] for name, value in made.items()}
         return {**kept, f"{self.field}.length": length[: len(ids)]}, follows[: len(ids)]
 
+    def show(self, batch: Batch, row: int) -> str:
+        """The text of a sample, as its ids write it."""
+        ids = batch[self.field][row].cpu()
+        length = batch.fields.get(f"{self.field}.length")
+        return str(self.vocabulary.decode(ids[: len(ids) if length is None else int(length[row])].numpy()))
+
     def example(self, count: int) -> dict[str, Tensor]:
         """``count`` rows of random ids of unlike lengths, for exports."""
         length = min(24, 4 + 4 * count)

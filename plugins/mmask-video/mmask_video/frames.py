@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -60,6 +62,16 @@ class FrameTokenizer:
         """The inverse: (B, N, D) of a (T, H', W') grid -> (B, C, T, H, W)."""
         whole = unpatchify(values, grid, self.patch, self.in_chans)
         return whole[..., : self.image_size[0], : self.image_size[1]]
+
+    def show(self, batch: Batch, row: int) -> np.ndarray:
+        """(H, W, 3) uint8: the frames of a sample, beginning at the top left, as near to a square as they go."""
+        clip = batch[self.field][row].cpu()
+        pixels = clip if clip.dtype == torch.uint8 else (clip.clamp(0, 1) * 255).round().to(torch.uint8)
+        frames = pixels.permute(1, 2, 3, 0).expand(-1, -1, -1, 3).numpy()
+        across = math.isqrt(len(frames) - 1) + 1
+        blank = np.full_like(frames[:1], 255)
+        frames = np.concatenate([frames, *[blank] * (-len(frames) % across)])
+        return np.concatenate([np.concatenate(list(line), 1) for line in frames.reshape(-1, across, *frames.shape[1:])])
 
     def example(self, count: int) -> dict[str, Tensor]:
         """Clips of noise, from torch's generator: what an export is compared on."""

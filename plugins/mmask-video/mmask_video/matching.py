@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmask.api import Losses, Plans, RecipeError, Scene, Term
+from mmask.api import Encoded, Losses, PairScores, Plans, RecipeError, Scene, Term
 
 
-class Matching(nn.Module):
+class Matching(PairScores, nn.Module):
     """Each clip with its own caption and with those of the other samples of its group; -log softmax of its own.
 
     group: consecutive samples whose captions stand against each other; a last, smaller group is one too. temperature:
@@ -37,6 +37,7 @@ class Matching(nn.Module):
         self.taps: Mapping[tuple[str, str], Sequence[str]] = {(self.network, self.view): ("clip", "words")}
         width = int(network.width)
         self.score = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, 2 * width), nn.ReLU(), nn.Linear(2 * width, 1))
+        self.two_sided(networks)
 
     def denominators(self, plans: Plans) -> Mapping[str, float]:
         """One decision a sample."""
@@ -68,6 +69,10 @@ class Matching(nn.Module):
         made = torch.cat([self.score(each) for each in pooled if each is not None], 1) / self.temperature
         absent = torch.cat([torch.zeros(len(others), 1, dtype=torch.bool), others < 0], 1)
         return made.masked_fill(absent.to(made.device), -torch.inf)
+
+    def own(self, encoded: Encoded) -> Tensor:
+        """(P,) scores over the temperature."""
+        return self.score(encoded.pooled)[:, 0] / self.temperature
 
     def forward(self, scene: Scene) -> Losses:
         """The term ``name``: over samples."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -50,6 +50,7 @@ class VioletEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.width, self.video, self.text, self.fast, self.pad_votes = width, video, text, fast, pad_votes
+        self.sides = (text, video)
         self.frame_tokenizer, words = tokenizers[video], tokenizers[text]
         self.swin = VideoSwin(**(swin or {}))
         if self.swin.out_width != width or self.swin.stride != self.frame_tokenizer.cell:
@@ -123,6 +124,24 @@ class VioletEncoder(nn.Module):
         if there is not None and not self.pad_votes:
             shares = shares * there.to(shares.device)[:, :, None]
         return segments.put(x), shares.sum(1)
+
+    def one_side(self, view: View, stream: str) -> dict[str, Tensor]:
+        """A clip through the Swin, ``states`` (B, F, width); or words embedded, with ``valid`` (B, X) bool."""
+        tokens = view.tokens[stream]
+        if stream == self.video:
+            return {"states": self.clip_states(tokens).flatten(1, 2)}
+        states, valid = self.word_states(tokens), tokens.layout.valid
+        there = torch.ones(states.shape[:2], dtype=torch.bool) if valid is None else valid
+        return {"states": states, "valid": there.to(states.device)}
+
+    def join(self, first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> Encoded:
+        """Words and clips of P pairs, as `one_side` made them, through the fusion; ``pooled`` is the first word's
+        state."""
+        words, clip = first["states"], second["states"]
+        fused, _ = self.fuse(clip, words, first["valid"])
+        layout = Layout(words.shape[0], words.shape[1], valid=first["valid"].cpu())
+        streams = {self.text: Encoded(layout, fused[:, clip.shape[1] :])}
+        return Encoded(layout, pooled=fused[:, clip.shape[1]], streams=streams)
 
     def forward(self, view: View, *, taps: Sequence[str] = ()) -> Encoded:
         """Streams ``video`` (cells alone) and ``text``; ``pooled`` is the first word's state.

@@ -139,3 +139,20 @@ def test_pictures_stand_still_and_move(model):
     assert still.dtype == film.dtype == np.uint8 and still.ndim == 3
     assert film.shape == (4, 2 * 64, 3 * 64, 3)
     assert np.abs(film[:, :64, :64].astype(int) - clips(4)["video"][0].permute(1, 2, 3, 0).numpy()).max() <= 1
+
+
+def test_a_clip_and_a_caption_scored_from_their_halves_are_the_pair_scored_whole():
+    wide = build("violet-tiny", overrides=SMALL).double().eval()
+    batch, objective, network = clips(3), wide.objectives["matching"], wide.network("encoder")
+    batch = replace(batch, fields={**batch.fields, "text.length": torch.tensor([12, 7, 16])})
+    scene = wide.scene(batch, {})
+    assert objective.sides == ("text", "video")
+    halves = [objective.side(scene, stream) for stream in objective.sides]
+    whole = scene.encode("encoder", "clean")
+    torch.testing.assert_close(network.join(*halves).pooled, whole.pooled)
+    scores = objective.pair_scores(wide, *halves)
+    assert scores.shape == (3, 3)
+    torch.testing.assert_close(scores.diagonal(), objective.own(whole))
+    turned = scene.view("clean").tokens["text"].samples(torch.tensor([1, 2, 0]))
+    other = network(replace(scene.view("clean"), tokens={**scene.view("clean").tokens, "text": turned}))
+    torch.testing.assert_close(scores[[1, 2, 0], [0, 1, 2]], objective.own(other))

@@ -82,3 +82,27 @@ def _describer(
 
     more = {} if show is None else {"show": show}
     return Detector(detector, weights, most=most, least=least, device=device, **more), detector
+
+
+@click.command()
+@click.argument("rows", type=click.Path(path_type=Path, dir_okay=False, exists=True), metavar="ROWS.jsonl")
+@click.option("--pictures", "urls", multiple=True, required=True, metavar="URL", help="Shards with the pictures.")
+@click.option("--key", "keys", multiple=True, default=("picture",), show_default=True, metavar="COLUMN",
+              help="Column with a picture's key; twice for rows about two pictures.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Where shards go.")
+@click.option("--shard-size", type=click.IntRange(1), default=1000, show_default=True, help="Rows of a shard.")
+def questions(rows: Path, urls: Sequence[str], keys: Sequence[str], out: Path, shard_size: int) -> None:
+    """Put rows of text beside the pictures that they are about.
+
+    A row is a JSON object with the key of its picture: a question and its answer (or a table answer -> score), or a
+    statement about two pictures. Each becomes a sample: the row as json, the picture's other parts (npz, webp) under
+    their names, those of a second picture with 2. before them.
+
+    \b
+    mmask data questions vqa.jsonl --pictures 'regions/*.tar' --out vqa
+    mmask eval finetune RUN --data 'vqa/*.tar' --label answer data.decode.text.field=question
+    """
+    from mmask_vl.questions import put_together
+
+    count = put_together(rows, urls, out, keys=keys, size=shard_size)
+    click.echo(f"{count:,} rows in {out}")

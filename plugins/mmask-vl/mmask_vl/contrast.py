@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch import distributed as dist
 from torch.nn import functional as F
 
-from mmask.api import Encoded, Losses, Plans, RecipeError, Scene, Share, Term, across_ranks
+from mmask.api import Encoded, Losses, PlanError, Plans, RecipeError, Scene, Share, Term, across_ranks
 
 _MOST = log(100.0)  # CLIP's bound of the logarithm of the scale
 
@@ -78,7 +78,8 @@ class Contrast(nn.Module):
 
     first, second: tables with ``network`` and ``view`` (by default the section's) and ``stream`` (of a network with
     several; "" takes its pooled state, or the mean of its places where it pools none). dim: of the space they meet in,
-    each by a linear layer without bias; None compares the states themselves. kind, scale, bias: of the loss.
+    each by a linear layer without bias; None compares the states themselves. It scores pairs (`mmask.api.PairScorer`)
+    where each side names the stream that it is of. kind, scale, bias: of the loss.
     networks (wired): each of those named has ``width``. The whole step is compared, so it cannot be cut into
     micro-batches.
     """
@@ -93,15 +94,15 @@ class Contrast(nn.Module):
         super().__init__()
         own = {"network": section.network, "view": section.view, "stream": ""}
         self.name, self.weight = name, section.weight
-        self.sides = [own | dict(side or {}) for side in (first, second)]
-        for side in self.sides:
+        self.ends = [own | dict(side or {}) for side in (first, second)]
+        for side in self.ends:
             if set(side) != set(own) or side["network"] not in networks:
                 raise RecipeError(
                     f"objectives.{name}: a side is {{network, view, stream}} of a network that is, not {side}"
                 )
-        if self.sides[0] == self.sides[1]:
-            raise RecipeError(f"objectives.{name} compares {self.sides[0]} with itself", hint="set options.second")
-        widths = [int(networks[side["network"]].width) for side in self.sides]
+        if self.ends[0] == self.ends[1]:
+            raise RecipeError(f"objectives.{name} compares {self.ends[0]} with itself", hint="set options.second")
+        widths = [int(networks[side["network"]].width) for side in self.ends]
         if dim is None and widths[0] != widths[1]:
             raise RecipeError(f"objectives.{name}: states of width {widths[0]} and {widths[1]} need a dim to meet in")
         self.project = nn.ModuleList(
@@ -110,18 +111,34 @@ class Contrast(nn.Module):
         for layer, width in zip(self.project, widths, strict=True):
             if isinstance(layer, nn.Linear):
                 nn.init.normal_(layer.weight, std=width**-0.5)
+        self.sides = (self.ends[0]["stream"], self.ends[1]["stream"])
         self.loss = ContrastLoss(kind=kind, scale=scale, bias=bias)
 
     def denominators(self, plans: Plans) -> Mapping[str, float]:
         """Pairs."""
         return {self.name: float(len(plans.batch))}
 
+    def side(self, scene: Scene, stream: str) -> dict[str, Tensor]:
+        """The vectors of one side, ``vectors`` (B, dim) of unit length."""
+        if stream not in self.sides or "" in self.sides:
+            raise PlanError(f"objective '{self.name}' compares {self.sides}, not '{stream}'",
+                            hint="name the streams: options.first.stream and options.second.stream")
+        made = self._vectors(scene, self.sides.index(stream), "clean")
+        return {"vectors": F.normalize(made.to(torch.promote_types(made.dtype, torch.float32)), dim=-1)}
+
+    def pair_scores(self, model: Any, first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> Tensor:
+        """(A, C): the factor times cosines, and the bias."""
+        scores: Tensor = self.loss.factor() * first["vectors"] @ second["vectors"].t()
+        return scores if self.loss.bias is None else scores + self.loss.bias
+
     def vectors(self, scene: Scene) -> list[Tensor]:
         """Both sides, (B, dim)."""
-        made = []
-        for side, project in zip(self.sides, self.project, strict=True):
-            encoded = scene.encode(side["network"], side["view"])
-            made.append(project(pooled(encoded.stream(side["stream"]) if side["stream"] else encoded)))
+        return [self._vectors(scene, which, side["view"]) for which, side in enumerate(self.ends)]
+
+    def _vectors(self, scene: Scene, which: int, view: str) -> Tensor:
+        side, project = self.ends[which], self.project[which]
+        encoded = scene.encode(side["network"], view)
+        made: Tensor = project(pooled(encoded.stream(side["stream"]) if side["stream"] else encoded))
         return made
 
     def forward(self, scene: Scene) -> Losses:

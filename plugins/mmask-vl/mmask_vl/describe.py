@@ -15,7 +15,9 @@ PALETTE: Mapping[str, tuple[int, int, int]] = {
     "blue": (40, 90, 200), "purple": (130, 70, 170), "pink": (245, 130, 165), "brown": (125, 75, 50),
 }
 """Classes of the describer, the first of them background, and their colours in sRGB, 0 to 255."""
-_MOSAIC, _BINS, _BLUR = 4, 8, 45.0
+MOSAIC, _BINS, _BLUR = 4, 8, 45.0
+DIM = 3 * MOSAIC * MOSAIC + _BINS
+"""Numbers of a region's features."""
 _STEPS = 32  # coarse numbers are small files
 
 
@@ -34,7 +36,7 @@ class GridDescriber:
         if side < 1 or least < 1:
             raise UsageError(f"a grid of {side} x {side} with at least {least} regions; both are 1 or more")
         self.side, self.show, self.least = side, show, least
-        self.dim, self.classes = 3 * _MOSAIC * _MOSAIC + _BINS, len(PALETTE)
+        self.dim, self.classes = DIM, len(PALETTE)
 
     def __call__(self, picture: np.ndarray) -> dict[str, np.ndarray]:
         """picture: (H, W, 3) uint8. -> arrays over regions, the surest first, float16 but for boxes (float32)."""
@@ -70,7 +72,7 @@ def _votes(crop: np.ndarray) -> np.ndarray:
 
 def _mosaic(crop: np.ndarray) -> np.ndarray:
     """(48,) mean colours of 4 x 4 parts, row by row."""
-    rows, columns = (np.linspace(0, size, _MOSAIC + 1) for size in crop.shape[:2])
+    rows, columns = (np.linspace(0, size, MOSAIC + 1) for size in crop.shape[:2])
     parts = [
         crop[int(a) : max(int(a) + 1, int(b)), int(c) : max(int(c) + 1, int(d))].mean((0, 1))
         for a, b in pairwise(rows) for c, d in pairwise(columns)

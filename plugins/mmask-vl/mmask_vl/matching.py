@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmask.api import Encoded, Losses, Plans, RecipeError, Scene, Share, Term
+from mmask.api import Encoded, Losses, PairScores, Plans, RecipeError, Scene, Share, Term
 from mmask_vl.swap import SwapPictures
 from mmask_vl.transport import cosine_cost, transport_distance, transport_plan
 
 
-class ImageTextMatching(nn.Module):
+class ImageTextMatching(PairScores, nn.Module):
     """Two-way cross entropy on the pooled state of pairs half of which are wrong, and ``alignment`` times the cost of
     carrying the words of a pair to its regions, of matched pairs minus that of others, over all pairs.
 
@@ -41,6 +41,7 @@ class ImageTextMatching(nn.Module):
         self.score = nn.Linear(int(networks[section.network].width), 2)
         nn.init.trunc_normal_(self.score.weight, std=std, a=-2 * std, b=2 * std)
         nn.init.zeros_(self.score.bias)
+        self.two_sided(networks)
 
     def denominators(self, plans: Plans) -> Mapping[str, float]:
         """Pairs, of either term."""
@@ -51,6 +52,12 @@ class ImageTextMatching(nn.Module):
         """(B,) int64: 1 where the caption keeps its own picture."""
         partners = self.swap.partners(scene)
         return (partners == torch.arange(len(partners))).long()
+
+    def own(self, encoded: Encoded) -> Tensor:
+        """(P,) log-odds of a pair being matched."""
+        scores = self.score(encoded.pooled)
+        scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+        return scores[:, 1] - scores[:, 0]
 
     def distances(self, encoded: Encoded) -> tuple[Tensor, Tensor, Tensor]:
         """Costs (B, L, R), plans (B, R, L) and what they come to (B,); the gradient goes through the costs."""

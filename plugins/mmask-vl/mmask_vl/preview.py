@@ -11,9 +11,10 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from mmask.api import Batch, MaskedModel, RecipeError
+from mmask_vl.drawing import LINE, picture_of, pixels
 from mmask_vl.matching import ImageTextMatching
 
-_PAPER, _INK, _HIDDEN, _LINE = (250, 250, 248), (40, 40, 40), (70, 70, 75), (150, 150, 150)
+_PAPER, _INK, _HIDDEN = (250, 250, 248), (40, 40, 40), (70, 70, 75)
 _WARM = np.array([214, 60, 40], np.float32)
 _LEFT, _FOOT, _GAP = 10, 34, 8
 
@@ -33,28 +34,31 @@ class Row:
 
 class WordsAndRegions:
     """A line for each pair: the picture with its regions, hidden ones dark; then, after a prediction, the same picture
-    once for each word, its regions as warm as the plan of transport sends the word there. Below: the caption, hidden
-    words in brackets with the model's guess behind an arrow.
+    once for each word, its regions as warm as the plan of transport sends the word there, or as much as the word looks
+    there. Below: the caption, hidden words in brackets with the model's guess behind an arrow.
 
     The picture is the batch's field ``image`` where the recipe decodes one. Without it regions show their first
     3 · mosaic² features as colours, which is right for regions of `mmask_vl.describe`; mosaic 0 draws outlines alone.
     samples: pairs. words: drawn for each. tile: side of a picture in pixels. mlm, hides, matching: the objectives whose
-    guesses are shown, whose plan hides regions, and which aligns.
+    guesses are shown, whose plan hides regions, and which aligns. attention: a tap of the network in place of the last,
+    the shares (B, heads, words, regions) with which words look at regions; their mean over heads is drawn (LXMERT:
+    ``cross.-1.words``).
     """
 
     def __init__(
         self, *, samples: int = 4, words: int = 6, tile: int = 128, mosaic: int = 4, mlm: str = "mlm",
-        hides: str = "mrfr", matching: str = "itm",
+        hides: str = "mrfr", matching: str = "itm", attention: str = "",
     ) -> None:
         self.samples, self.words, self.tile, self.mosaic = samples, words, tile, mosaic
-        self.mlm, self.hides, self.matching = mlm, hides, matching
+        self.mlm, self.hides, self.matching, self.attention = mlm, hides, matching, attention
 
     @torch.no_grad()
     def __call__(
         self, model: MaskedModel, batch: Batch, *, plans: Any = None, predict: bool = True
     ) -> np.ndarray:
         """(H, W, 3) uint8. Without ``predict`` only the plans are drawn and no network is run."""
-        missing = [name for name in (self.mlm, self.hides, self.matching) if name not in model.objectives]
+        named = [self.mlm, self.hides, *([] if self.attention else [self.matching])]
+        missing = [name for name in named if name not in model.objectives]
         if missing:
             raise RecipeError(f"preview 'words-and-regions' draws objective '{missing[0]}', which the recipe has not")
         full = model.draw(batch) if plans is None else model.given(batch, plans)
@@ -86,13 +90,16 @@ class WordsAndRegions:
             if shares is not None:
                 warm = shares[row, :count, [place for place, _ in drawn]].cpu().numpy().reshape(len(drawn), count)
                 warm = warm / np.maximum(warm.max(1, keepdims=True, initial=0.0), 1e-12)
-            back = self._back(scene.batch, row, features[row, :count], boxes[row, :count])
+            image = scene.batch["image"][row].cpu() if "image" in scene.batch.fields else None
+            back = picture_of(features[row, :count], boxes[row, :count], image, self.tile, self.mosaic)
             made.append(Row(boxes[row, :count, :4], hidden[row, :count], back, caption,
                             tuple(word for _, word in drawn) if predict else (), warm))
         return made
 
     def _shares(self, model: MaskedModel, scene: Any, network: str) -> Tensor:
-        """(B, R, L): the plan of transport of clean pairs."""
+        """(B, R, L): the plan of transport of clean pairs, or how much their words look at regions."""
+        if self.attention:
+            return scene.encode(network, "clean", taps=(self.attention,)).taps[self.attention].mean(1).transpose(1, 2)
         matching = model.objectives[self.matching]
         if not isinstance(matching, ImageTextMatching):
             raise RecipeError(f"preview 'words-and-regions': objective '{self.matching}' aligns no words with regions")
@@ -110,6 +117,8 @@ class WordsAndRegions:
             best = guesses.value.argmax(-1).tolist()
             said = dict(zip(guesses.scored.index.tolist(), best, strict=True))
         line, words = [], []
+        if getattr(tokenizer, "pairs", "") == "other" and not bool(tokenizer.follows(scene.batch)[row]):
+            line.append("(another picture's text)")
         for place in free.nonzero().flatten().tolist():
             word = vocabulary.token(int(tokens.ids[row, place]))
             guess = said.get(row * layout.length + place)
@@ -117,23 +126,6 @@ class WordsAndRegions:
             line.append(f"[{word}{arrow}]" if bool(plan.hidden[row, place]) else word)
             words.append((place, word))
         return " ".join(line), words
-
-    def _back(self, batch: Batch, row: int, features: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-        """(tile, tile, 3) uint8: the picture, or what the features say of it."""
-        if "image" in batch.fields:
-            values = batch["image"][row].cpu().permute(1, 2, 0).numpy()
-            whole = values if values.dtype == np.uint8 else np.clip(values * 255, 0, 255).astype(np.uint8)
-            return np.asarray(Image.fromarray(whole).resize((self.tile, self.tile), Image.Resampling.BICUBIC))
-        page = Image.new("RGB", (self.tile, self.tile), (255, 255, 255))
-        side = self.mosaic
-        if side and features.shape[1] >= 3 * side * side:
-            for value, box in zip(features, boxes, strict=True):
-                left, top, right, bottom = _pixels(box, self.tile)
-                colours = value[: 3 * side * side].reshape(side, side, 3)
-                cell = Image.fromarray(np.clip((colours + 1) * 127.5, 0, 255).astype(np.uint8))
-                size = max(1, right - left), max(1, bottom - top)
-                page.paste(cell.resize(size, Image.Resampling.NEAREST), (left, top))
-        return np.asarray(page)
 
     def _page(self, rows: list[Row], predict: bool) -> np.ndarray:
         across = 1 + (self.words if predict else 0)
@@ -157,21 +149,15 @@ class WordsAndRegions:
         tile = Image.fromarray(row.back.copy())
         draw = ImageDraw.Draw(tile)
         for box, hidden in zip(row.boxes, row.hidden, strict=True):
-            draw.rectangle(_pixels(box, self.tile), fill=_HIDDEN if hidden else None, outline=_LINE)
+            draw.rectangle(pixels(box, self.tile), fill=_HIDDEN if hidden else None, outline=LINE)
         return tile
 
     def _warm(self, row: Row, shares: np.ndarray) -> Image.Image:
         """The picture, paler, its regions as warm as their shares; of overlapping ones the warmest counts."""
         heat = np.zeros((self.tile, self.tile, 1), np.float32)
         for box, share in zip(row.boxes, shares, strict=True):
-            left, top, right, bottom = _pixels(box, self.tile)
+            left, top, right, bottom = pixels(box, self.tile)
             part = heat[top : bottom + 1, left : right + 1]
             np.maximum(part, share, out=part)
         pale = 0.5 * row.back.astype(np.float32) + 127.5
         return Image.fromarray(((1 - 0.8 * heat) * pale + 0.8 * heat * _WARM).astype(np.uint8))
-
-
-def _pixels(box: np.ndarray, tile: int) -> tuple[int, int, int, int]:
-    """Corners in shares -> whole pixels, left, top, right, bottom."""
-    left, top, right, bottom = (round(float(one) * (tile - 1)) for one in box[:4])
-    return left, top, max(left, right), max(top, bottom)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from mmask.api import Batch, Layout, RecipeError, Tokens
+from mmask_vl.describe import DIM, MOSAIC
+from mmask_vl.drawing import picture_of
 
 CODES = (4, 5, 7)
 
@@ -62,6 +65,14 @@ class RegionTokenizer:
         """(..., dim + code) -> features (..., dim) and boxes (..., code)."""
         features, boxes = values.split([self.dim, self.code], -1)
         return features, boxes
+
+    def show(self, batch: Batch, row: int, *, tile: int = 96) -> np.ndarray:
+        """(tile, tile, 3) uint8: the batch's ``image``, or what the features of a grid say of it, or boxes alone."""
+        length = batch.fields.get(f"{self.field}.length")
+        count = len(batch[self.field][row]) if length is None else int(length[row])
+        features, boxes = (batch[name][row, :count].cpu().numpy() for name in (self.field, f"{self.field}.box"))
+        image = None if "image" not in batch.fields else batch["image"][row].cpu()
+        return picture_of(features, boxes, image, tile, MOSAIC if self.dim == DIM else 0)
 
     def example(self, count: int) -> dict[str, Tensor]:
         """Twelve regions of noise a picture, from torch's generator: what an export is compared on."""

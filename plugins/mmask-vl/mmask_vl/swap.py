@@ -5,29 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mmask.api import Batch, Keys, MaskPlan, PlanError, RecipeError, Scene, Tokens, View
-
-
-def partners(keys: Keys, pictures: Tensor, *, group: int, share: float) -> Tensor:
-    """(B,) int64: the sample whose picture each caption gets, itself for a match.
-
-    A caption gets another picture with probability ``share``, a uniform one among those of the other samples of its
-    group (``group`` consecutive ones; a last, smaller group is one too) that show something else. pictures: (B,)
-    int64, equal where two samples are of one picture: captions of one picture are no negatives of each other. Where
-    all show the same, the pair stays as it is. Drawn from (seed, sample, visit).
-    """
-    batch = len(pictures)
-    here = torch.arange(batch)
-    turn = torch.arange(group)
-    others = here[:, None] // group * group + turn
-    inside = others < batch
-    others = others.clamp_max(batch - 1)
-    known = pictures.cpu()
-    allowed = inside & (known[others] != known[:, None])
-    draw = torch.from_numpy(keys.uniform("swap", 1 + group))
-    chosen = draw[:, 1:].masked_fill(~allowed, -1.0).argmax(1, keepdim=True)
-    swap = (draw[:, 0] < share) & allowed.any(1)
-    return torch.where(swap, others.gather(1, chosen).squeeze(1), here)
+from mmask.api import Batch, MaskPlan, PlanError, RecipeError, Scene, Tokens, View, partners
 
 
 def pictures_of(batch: Batch, field: str) -> Tensor:
@@ -39,7 +17,8 @@ def pictures_of(batch: Batch, field: str) -> Tensor:
 
 
 class SwapPictures:
-    """The regions of another sample of the group in place of a caption's own, as `partners` draws them.
+    """The regions of another sample of the group in place of a caption's own, as `mmask.api.partners` draws
+    them; captions of one picture are no negatives of each other.
 
     group: consecutive samples that belong together, at least 2. share: of captions that get another picture. field: of
     the batch's regions.

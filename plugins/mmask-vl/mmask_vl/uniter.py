@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -71,6 +71,7 @@ class UniterEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.width, self.text, self.regions, self.fast = width, text, regions, fast
+        self.sides = (text, regions)
         words, self.region_tokenizer = tokenizers[text], tokenizers[regions]
         self.parts = LayerParts(
             width=width, heads=heads, hidden=hidden or 4 * width, eps=eps, dropout=dropout, act=act, std=std,
@@ -112,28 +113,53 @@ class UniterEncoder(nn.Module):
         taps: ``embed`` (B, L + R, width), ``block.i`` and the others of `mmask.api.Transformer`, words first.
         """
         text, regions = view.tokens[self.text], view.tokens[self.regions]
-        joint = together(text.layout, regions.layout)
+        states = self.word_states(text), self.region_states(regions)
+        return self._together((text.layout, regions.layout), states, taps)
+
+    def one_side(self, view: View, stream: str) -> dict[str, Tensor]:
+        """One stream embedded, ``states`` (B, N, width) and ``valid`` (B, N) bool: all that is apart here."""
+        tokens = view.tokens[stream]
+        states = self.word_states(tokens) if stream == self.text else self.region_states(tokens)
+        return {"states": states, "valid": valid_places(tokens.layout).to(states.device)}
+
+    def join(self, first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> Encoded:
+        """Words and regions of P pairs, as `one_side` made them, through the transformer."""
+        layouts = [_layout_of(half["valid"]) for half in (first, second)]
+        return self._together((layouts[0], layouts[1]), (first["states"], second["states"]), ())
+
+    def _together(
+        self, layouts: tuple[Layout, Layout], embedded: tuple[Tensor, Tensor], taps: Sequence[str]
+    ) -> Encoded:
+        joint = together(*layouts)
         segments = Segments.of(joint, self.pooler.weight.device, padded=not self.fast)
-        start = segments.take(torch.cat([self.word_states(text), self.region_states(regions)], 1))
+        start = segments.take(torch.cat(embedded, 1))
         x, inner = self.body(start, segments, taps=[tap for tap in taps if tap != "embed"])
         states = segments.put(x)
         found = {name: value if name.endswith(".attention") else segments.put(value) for name, value in inner.items()}
         if "embed" in taps:
             found["embed"] = segments.put(start)
-        length = text.layout.length
+        length = layouts[0].length
         streams = {
-            self.text: Encoded(text.layout, states[:, :length]),
-            self.regions: Encoded(regions.layout, states[:, length:]),
+            self.text: Encoded(layouts[0], states[:, :length]),
+            self.regions: Encoded(layouts[1], states[:, length:]),
         }
-        return Encoded(text.layout, pooled=torch.tanh(self.pooler(states[:, 0])), streams=streams, taps=found)
+        return Encoded(layouts[0], pooled=torch.tanh(self.pooler(states[:, 0])), streams=streams, taps=found)
 
 
 def together(first: Layout, second: Layout) -> Layout:
     """Two streams of the same samples as one sequence: who is padding, and nothing else."""
     if first.valid is None and second.valid is None:
         return Layout(first.batch, first.length + second.length)
-    valid = [
-        torch.ones(part.batch, part.length, dtype=torch.bool) if part.valid is None else part.valid.cpu()
-        for part in (first, second)
-    ]
-    return Layout(first.batch, first.length + second.length, valid=torch.cat(valid, 1))
+    valid = torch.cat([valid_places(part) for part in (first, second)], 1)
+    return Layout(first.batch, first.length + second.length, valid=valid)
+
+
+def valid_places(layout: Layout) -> Tensor:
+    """(B, N) bool on the host: which places are no padding."""
+    if layout.valid is None:
+        return torch.ones(layout.batch, layout.length, dtype=torch.bool)
+    return layout.valid.cpu()
+
+
+def _layout_of(valid: Tensor) -> Layout:
+    return Layout(valid.shape[0], valid.shape[1], valid=valid.cpu())

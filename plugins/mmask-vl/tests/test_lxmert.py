@@ -88,3 +88,25 @@ def test_exports_to_transformers_and_comes_back_unchanged(tmp_path, whole):
     assert {one.name for one in made.differences} >= ({"words", "matching"} if whole else {"language", "regions"})
     told = "\n".join(import_run(out, "hf", tmp_path / "back", recipe="lxmert-tiny"))
     assert ("as initialised" not in told) == whole
+
+
+def test_the_preview_draws_how_words_look_at_regions_and_says_whose_text_it_is():
+    from mmask.testing import batches, build, recipe
+    from mmask_vl.dataset import emoji_regions
+
+    made = recipe("lxmert-tiny", ["networks.encoder.language=1", "networks.encoder.cross=1"])
+    decode = {name: component("decoder", spec.use, **spec.options()) for name, spec in made.data.decode.items()}
+    batch = next(batches(emoji_regions()["val"][0], decode, batch_size=6, samples=6))
+    draw = component("preview", made.preview.use, **made.preview.options())
+    model = build(made).eval()
+    scene = model.scene(batch)
+    shares = draw._shares(model, scene, "encoder")
+    words, looks = scene.view("clean").tokens["text"].layout, scene.view("clean").tokens["regions"].layout
+    assert shares.shape == (6, looks.length, words.length)
+    torch.testing.assert_close(shares.sum(1)[words.valid], torch.ones(int(words.valid.sum())))
+    own = model.tokenizers["text"].follows(batch)
+    for row in range(6):
+        line, _ = draw._caption(model.tokenizers["text"], scene, model.objectives["words"], row, None)
+        assert line.startswith("(another") == (own[row] == 0)
+    with_guesses, alone = draw(model, batch), draw(model, batch, predict=False)
+    assert with_guesses.dtype == np.uint8 and with_guesses.shape[1] > alone.shape[1]

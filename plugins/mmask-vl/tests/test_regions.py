@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from mmask.api import Batch, Layout, MaskPlan, RecipeError, Sample, SampleError, SampleId, Scored, View
+from mmask.api import Batch, Layout, MaskPlan, RecipeError, Sample, SampleError, SampleId, Scored, View, partners
 from mmask_vl.hide_regions import HideRegions
 from mmask_vl.region_decode import RegionDecoder
 from mmask_vl.region_targets import RegionClasses
 from mmask_vl.region_tokens import RegionTokenizer, box_code
-from mmask_vl.swap import partners
 
 
 def stored(count=5, *, dim=6, classes=4, **changed) -> Sample:

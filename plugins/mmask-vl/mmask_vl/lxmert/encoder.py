@@ -15,6 +15,7 @@ from mmask.api import (
     Embeddings,
     Encoded,
     LayerParts,
+    Layout,
     PlanError,
     Segments,
     StackParts,
@@ -72,6 +73,7 @@ class LxmertEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.width, self.text, self.regions, self.fast = width, text, regions, fast
+        self.sides = (text, regions)
         words, self.region_tokenizer = tokenizers[text], tokenizers[regions]
         self.parts = LayerParts(
             width=width, heads=heads, hidden=hidden or 4 * width, act=act, eps=eps, dropout=dropout, std=std,
@@ -110,11 +112,29 @@ class LxmertEncoder(nn.Module):
 
     def apart(self, view: View) -> tuple[Stream, Stream]:
         """Words and objects through their own layers, before they meet."""
-        words, looks = self.words(view.tokens[self.text]), self.looks(view.tokens[self.regions])
-        return (
-            Stream(self.language(words.states, words.segments)[0], words.segments),
-            Stream(self.objects(looks.states, looks.segments)[0], looks.segments),
-        )
+        return self._alone(view, self.text), self._alone(view, self.regions)
+
+    def _alone(self, view: View, stream: str) -> Stream:
+        tokens, written = view.tokens[stream], stream == self.text
+        start, layers = (self.words(tokens), self.language) if written else (self.looks(tokens), self.objects)
+        return Stream(layers(start.states, start.segments)[0], start.segments)
+
+    def one_side(self, view: View, stream: str) -> dict[str, Tensor]:
+        """One stream after its own layers: ``states`` (B, N, width) and ``valid`` (B, N) bool."""
+        made = self._alone(view, stream)
+        states, layout = made.segments.put(made.states), view.tokens[stream].layout
+        valid = torch.ones(states.shape[:2], dtype=torch.bool) if layout.valid is None else layout.valid
+        return {"states": states, "valid": valid.to(states.device)}
+
+    def join(self, first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> Encoded:
+        """Words and objects of P pairs, as `one_side` made them, through the cross layers."""
+        layouts = [_layout_of(half["valid"]) for half in (first, second)]
+        streams = []
+        for half, layout in zip((first, second), layouts, strict=True):
+            segments = Segments.of(layout, half["states"].device, padded=not self.fast)
+            streams.append(Stream(segments.take(half["states"]), segments))
+        words, looks, _ = self.meet(streams[0], streams[1])
+        return self._met((layouts[0], layouts[1]), words, looks, {})
 
     def meet(
         self, words: Stream, looks: Stream, taps: Sequence[str] = ()
@@ -135,9 +155,14 @@ class LxmertEncoder(nn.Module):
         from the end; ``cross.i.objects`` (B, H, O, X), the other way.
         """
         words, looks, found = self.meet(*self.apart(view), taps=taps)
-        text, regions = view.tokens[self.text].layout, view.tokens[self.regions].layout
-        streams = {self.text: Encoded(text, words), self.regions: Encoded(regions, looks)}
-        return Encoded(text, pooled=torch.tanh(self.pooler(words[:, 0])), streams=streams, taps=found)
+        layouts = view.tokens[self.text].layout, view.tokens[self.regions].layout
+        return self._met(layouts, words, looks, found)
+
+    def _met(
+        self, layouts: tuple[Layout, Layout], words: Tensor, looks: Tensor, taps: Mapping[str, Tensor]
+    ) -> Encoded:
+        streams = {self.text: Encoded(layouts[0], words), self.regions: Encoded(layouts[1], looks)}
+        return Encoded(layouts[0], pooled=torch.tanh(self.pooler(words[:, 0])), streams=streams, taps=taps)
 
 
 def _by_layer(taps: Sequence[str], depth: int) -> dict[int, dict[str, str]]:
@@ -154,3 +179,7 @@ def _by_layer(taps: Sequence[str], depth: int) -> dict[int, dict[str, str]]:
         number, side = names[tap]
         out.setdefault(number, {})[tap] = side
     return out
+
+
+def _layout_of(valid: Tensor) -> Layout:
+    return Layout(valid.shape[0], valid.shape[1], valid=valid.cpu())

@@ -35,7 +35,7 @@ def lxmert(
     name: str, summary: str, *, width: int, heads: int, language: int, objects: int, cross: int, dim: int = 2048,
     regions: int = 36, words: int = 20, vocabulary: str = "english-8k", size: int | None = None,
     tasks: tuple[str, ...] = ("label", "attribute", "feature"), labels: int = 1600, attributes: int = 400,
-    arrays: dict[str, Any] | None = None, demo: dict[str, Any] | None = None,
+    arrays: dict[str, Any] | None = None, more: dict[str, Any] | None = None, demo: dict[str, Any] | None = None,
 ) -> Recipe:
     """36 objects and 20 pieces of text; both hidden at once, each place by its own coin, also of pairs that do not
     match."""
@@ -64,6 +64,7 @@ def lxmert(
         networks={
             "encoder": NetworkSection(
                 use="lxmert", width=width, heads=heads, language=language, objects=objects, cross=cross,
+                **(more or {}),
             ),
         },
         objectives=_objectives(tasks, labels, attributes),
@@ -72,6 +73,7 @@ def lxmert(
             lr=1e-4, betas=(0.9, 0.999), eps=1e-6, weight_decay=0.01, decay_1d=True, decay_tokens=True, clip=1.0,
         ),
         schedule=ScheduleSection(epochs=20, kind="linear", warmup_epochs=1),
+        preview=use("words-and-regions", mlm="words", hides="objects", attention="cross.-1.words"),
         profiles={"demo": demo or {}, "answers": _ANSWERS},
     )
 
@@ -88,7 +90,8 @@ def _objectives(tasks: tuple[str, ...], labels: int, attributes: int) -> dict[st
             stream="text", head=use("mlm"), target=use("ids", stream="text"), loss=use("cross-entropy"),
         ),
         "matching": ObjectiveSection(
-            scored="pooled", head=use("pooled"), target=use("follows", stream="text"), loss=use("cross-entropy"),
+            use="belongs", scored="pooled", head=use("pooled"), target=use("follows", stream="text"),
+            loss=use("cross-entropy"),
         ),
         "objects": ObjectiveSection(
             use="object-tasks", stream="regions",
@@ -117,9 +120,11 @@ _DEMO: dict[str, Any] = {
 
 def lxmert_tiny() -> Recipe:
     """Not in the paper: 2, 1 and 2 layers of width 128."""
+    # BERT's std of 0.02 is right for width 768 and keeps 128 at chance in matching; small sets need no dropout
+    more = {"std": 128**-0.5, "dropout": 0.0, "attention_dropout": 0.0}
     return lxmert(
         "lxmert-tiny", "words and objects, two streams of width 128", width=128, heads=4, language=2, objects=1,
-        cross=2, dim=56, tasks=("label", "feature"), labels=12, arrays=_SAMPLES, demo=_DEMO,
+        cross=2, dim=56, tasks=("label", "feature"), labels=12, arrays=_SAMPLES, more=more, demo=_DEMO,
     )
 
 
