@@ -33,13 +33,14 @@ RANDOM = "random"
 
 @dataclass(frozen=True)
 class Column:
-    """Of a table: the item's ending, its title, which row of the file (a file has one for each ``--labels``), and which
-    of its numbers, a share."""
+    """Of a table: the item's ending, its title, which row of the file (a file has one for each ``--labels``), which
+    number of it, and what that is multiplied with."""
 
     item: str
     head: str
     row: int = 0
     metric: str = "top1"
+    scale: float = 100.0
 
 
 @dataclass(frozen=True)
@@ -78,11 +79,11 @@ class Commands:
         """Where an evaluation writes."""
         return self.out / "results" / f"{item}.json"
 
-    def accuracy(self, item: str) -> float:
-        """Of an evaluation; 0 where nothing is run."""
+    def accuracy(self, item: str, metric: str = "top1") -> float:
+        """A number of an evaluation; 0 where nothing is run."""
         if self.dry:
             return 0.0
-        found: float = json.loads(self.result(item).read_text())["results"][0]["summary"]["top1"]["mean"]
+        found: float = json.loads(self.result(item).read_text())["results"][0]["summary"][metric]["mean"]
         return found
 
     def mmask(self, item: str, *words: str | Path | float) -> None:
@@ -122,9 +123,12 @@ class Commands:
                 future.cancel()
             raise
 
-    def tune(self, key: str, middle: float, judge: Callable[[str, float], str]) -> float:
+    def tune(
+        self, key: str, middle: float, judge: Callable[[str, float], str], *, metric: str = "top1"
+    ) -> float:
         """Of three rates a factor of three apart the best. judge: (name, rate) -> the item of its evaluation."""
-        scores = {lr: self.accuracy(judge(f"tune-{key}-{lr:.2g}", lr)) for lr in (middle / STEP, middle, middle * STEP)}
+        rates = (middle / STEP, middle, middle * STEP)
+        scores = {lr: self.accuracy(judge(f"tune-{key}-{lr:.2g}", lr), metric) for lr in rates}
         return max(scores, key=lambda lr: scores[lr])
 
     def close(self, rates: Mapping[str, float]) -> None:
@@ -157,7 +161,7 @@ def accuracies(out: Path, arm: str, seeds: int, columns: Sequence[Column]) -> li
             found.append(None)
             continue
         results = [json.loads(path.read_text())["results"][column.row] for path in paths]
-        found.append(np.array([result["summary"][column.metric]["mean"] * 100 for result in results]))
+        found.append(np.array([result["summary"][column.metric]["mean"] * column.scale for result in results]))
     return found
 
 
@@ -199,6 +203,7 @@ def gain(out: Path, run: str) -> str:
 def render(
     out: Path, columns: Sequence[Column], floors: Mapping[str, str], arms: Mapping[str, Shown],
     rates: Mapping[str, float], seeds: int, *, trivial: str, others: Mapping[str, tuple[str, ...]],
+    what: str = "Accuracy in percent",
 ) -> str:
     """Accuracies, differences to the same architecture at random, and what it took.
 
@@ -223,7 +228,7 @@ def render(
     ]
     costs += [[label, "", "", "", "", f"{minutes(out, *starts):.1f}"] for label, starts in others.items()]
     return "\n\n".join([
-        "Accuracy in percent, mean ± deviation over seeds:", markdown(heads, rows),
+        f"{what}, mean ± deviation over seeds:", markdown(heads, rows),
         "Against the same architecture at random initialisation, points, paired by seed, with 95 % intervals:",
         markdown(heads, differences),
         f"Core-minutes, {minutes(out, ''):.1f} in all; held-out loss of seed 0 against {trivial}:",
