@@ -100,7 +100,7 @@ def test_none_takes_out_a_named_part_also_of_a_frozen_recipe(host, tmp_path):
     assert list(one.recipe.objectives) == ["more"]
     write(one, path, host)
     assert list(resolve(host, config=path).recipe.objectives) == ["more"]
-    with pytest.raises(RecipeError, match="views.nothing"):
+    with pytest.raises(RecipeError, match=r"views\.nothing"):
         resolve(host, recipe="fakes-tiny", overrides=["views.nothing=none"])
 
 
