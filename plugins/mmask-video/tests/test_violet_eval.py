@@ -36,7 +36,8 @@ def summary(path):
 
 def test_captions_find_clips_and_clips_captions(run, tmp_path):
     out = tmp_path / "found.json"
-    assert mmask("eval", "retrieval", run, "--data", URL, "--limit", 12, *CPU, "--out", out, "gallery=2", "shown=2") == 0
+    asked = ["retrieval", run, "--data", URL, "--limit", 12]
+    assert mmask("eval", *asked, *CPU, "--out", out, "gallery=2", "shown=2") == 0
     result, numbers = summary(out)
     assert result["seeds"][0]["about"]["compared"] == {"text": 12, "video": 12}
     assert {f"{side}_{what}" for side in ("text", "video") for what in ("r1", "r5", "r10", "median")} <= numbers.keys()
