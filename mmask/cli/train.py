@@ -15,14 +15,15 @@ from mmask.errors import EXIT_PREEMPTED, UsageError
 
 @click.command("train")
 @click.option("--resume", metavar="RUN", help="Continue the run in this folder.")
-@click.option("--init", metavar="SRC", help="Start from weights: a run, timm:NAME, or a file.")
+@click.option("--init", metavar="SRC", multiple=True,
+              help="Start from weights: a run, timm:NAME, or a file; again for more, each over those before it.")
 @click.option("--out", metavar="DIR", help="The run's folder [runs/RECIPE-N]. A run that is there goes on.")
 @click.option("--stop-after", type=click.IntRange(min=0), metavar="N", help="Save and end after step N.")
 @recipe_flags
 @click.pass_context
 @pass_session
 def command(
-    session: Session, context: click.Context, resume: str | None, init: str | None, out: str | None,
+    session: Session, context: click.Context, resume: str | None, init: tuple[str, ...], out: str | None,
     stop_after: int | None, chosen: Chosen,
 ) -> None:
     """Pretrain an encoder. The same command with the same --out continues the run.
@@ -42,14 +43,14 @@ def command(
 
     where = resume or out
     result = train(Job(
-        made, session.host, Path(where) if where else None, init=init or "", stop_after=stop_after,
+        made, session.host, Path(where) if where else None, init=init, stop_after=stop_after,
         resume=resume is not None,
     ))
     if result.outcome == PREEMPTED:
         context.exit(EXIT_PREEMPTED)
 
 
-def _resumed(resume: str, out: str | None, init: str | None, chosen: Chosen) -> Chosen:
+def _resumed(resume: str, out: str | None, init: tuple[str, ...], chosen: Chosen) -> Chosen:
     if chosen.recipe or chosen.config or out or init:
         raise UsageError(
             "--resume continues a run as it is: --recipe, --config, --out and --init do not go with it",

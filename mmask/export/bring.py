@@ -18,6 +18,7 @@ from mmask.train.optim import make_optimizer, pack_state
 from mmask.train.schedule import peak_lr
 from mmask.train.seed import init_scope
 from mmask.train.stamp import START
+from mmask.train.weights import versions
 
 if TYPE_CHECKING:
     from mmask.plugin.host import Host
@@ -40,9 +41,9 @@ def bring(file: Path, form: str, resolved: Resolved, host: Host, out: Path) -> I
     with init_scope(recipe.train.seed):
         model = build_model(recipe, host)
     weights = reader.read(file)
-    before = _versions(model)
+    before = versions(model)
     lines = list(reader.load(model, weights))
-    kept = [name for name, version in _versions(model).items() if before[name] == version]
+    kept = [name for name, version in versions(model).items() if before[name] == version]
     if len(kept) == len(before):
         raise CheckpointError(f"nothing of {file} fits recipe '{recipe.name}'", hint="; ".join(lines[:4]))
     for name, (source, _) in model.emas.items():  # an averaged network starts as a copy, unless the file had it
@@ -73,8 +74,3 @@ def _write(folder: RunFolder, resolved: Resolved, model: nn.Module, origin: tupl
     save(folder.checkpoints, Checkpoint(0, tensors, state))
     folder.write_env(step=0, imported=str(file), format=form)
     write_recipe(resolved, folder.recipe, host)  # last: a folder with a recipe is a run
-
-
-def _versions(model: nn.Module) -> dict[str, tuple[int, int]]:
-    """Name -> (tensor, how often it was written): what tells loaded tensors from others of equal value."""
-    return {name: (value.data_ptr(), value._version) for name, value in model.state_dict(keep_vars=True).items()}

@@ -160,7 +160,8 @@ class Objective(Protocol):
     coupling: ``none``: a sample's loss depends on that sample alone. ``group``: on its group of ``group``
     consecutive positions, never split over ranks or micro-batches (pairs, negatives). ``global``: on the
     whole batch of the step. May also have ``taps``, (network, view) -> names of the internal states it reads,
-    so that one pass of a network serves every objective.
+    so that one pass of a network serves every objective; and ``trivial(scene)``, the losses of one who has learnt
+    nothing, which the validation loss is compared with.
     """
 
     coupling: str

@@ -63,6 +63,21 @@ def check_key(path: Path, values: Mapping[str, Any]) -> None:
         here = _inside(here, key)
 
 
+def names_entry(path: Path, values: Mapping[str, Any]) -> bool:
+    """Whether a key is one of several named parts (``objectives.cells``, ``views.black``) that the recipe has so far:
+    what ``none`` takes out."""
+    node: Any = Recipe
+    here: Any = values
+    for key in path[:-1]:
+        kind, inner = _step(node, here, key)
+        if kind != "field":
+            return False
+        node, here = inner, _inside(here, key)
+    node = narrow(node, here)
+    named = typing.get_origin(node) is dict and typing.get_args(node)[1] is not Any
+    return named and isinstance(here, Mapping) and path[-1] in here
+
+
 def _step(node: Any, here: Any, key: str) -> tuple[str, Any]:
     """One key further: ("field", its type), ("open", None) for free options, or ("unknown", None)."""
     node = narrow(node, here)

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from mmask.errors import UnknownNameError, UsageError, did_you_mean
 from mmask.plugin.options import fit, options_of, takes_any
 from mmask.recipe.load import RunFile, from_file, from_plugin
-from mmask.recipe.override import check_key, parse
+from mmask.recipe.override import check_key, names_entry, parse
 from mmask.recipe.parts import Part, parts
 from mmask.recipe.problems import rewrite
 from mmask.recipe.schema import Recipe
@@ -64,7 +64,10 @@ def resolve(
     for rank, values, origins in layers:
         for path in values:
             check_key(path, tree.values)
-        tree.layer(values, origins, rank)
+        gone = [path for path, value in values.items() if value is None and names_entry(path, tree.values)]
+        for path in gone:
+            tree.drop(path)
+        tree.layer({path: value for path, value in values.items() if path not in gone}, origins, rank)
     made = _validate(tree)
     notes = _other_versions(file, host)
     if check:

@@ -12,21 +12,24 @@ if TYPE_CHECKING:
 
 
 def batches(
-    url: str, decode: Mapping[str, Decoder], *, batch_size: int, samples: int, workers: int = 0, seed: int = 0,
-    streams: int = 2, shuffle: int = 4096, group: int = 1, fault_budget: float = 0.01, ledger: Path | None = None,
+    url: str | Sequence[str], decode: Mapping[str, Decoder], *, batch_size: int, samples: int, workers: int = 0,
+    seed: int = 0, streams: int = 2, shuffle: int = 4096, group: int = 1, fault_budget: float = 0.01,
+    ledger: Path | None = None,
 ) -> Iterator[Batch]:
     """The batches that training would get of the first ``samples`` positions; the workers end with the iteration.
 
-    url: shards, braces and all, or a folder of them. decode: decoders by name. streams, shuffle: as in a recipe's
-    ``data``. group: so many consecutive samples stay together on a rank and a worker. fault_budget: the share of
-    samples that may be unreadable before DataError. ledger: the JSONL file where those are written down, for
-    `mmask.testing.read_ledger`.
+    url: shards, braces and all, or a folder of them; several are mixed in equal parts. decode: decoders by name.
+    streams, shuffle: as in a recipe's ``data``. group: so many consecutive samples stay together on a rank and a
+    worker. fault_budget: the share of samples that may be unreadable before DataError. ledger: the JSONL file where
+    those are written down, for `mmask.testing.read_ledger`.
     """
     from mmask.data.loader import Loader
     from mmask.data.stream import open_stream
     from mmask.recipe.schema import DataSection, Source
 
-    data = DataSection(train=[Source(url=url, name="s")], streams=streams, shuffle=shuffle)
+    urls = {"s": url} if isinstance(url, str) else {f"s{number}": one for number, one in enumerate(url)}
+    sources = [Source(url=one, name=name) for name, one in urls.items()]
+    data = DataSection(train=sources, streams=streams, shuffle=shuffle)
     loader = Loader(
         open_stream(data, seed=seed), decode, seed=seed, batch_size=batch_size, workers=workers, limit=samples,
         group=group, fault_budget=fault_budget, ledger=ledger,

@@ -34,15 +34,15 @@ def _of_shards(recipe: Recipe, host: Host, ranks: Ranks, ledger: Path, group: in
 class Job:
     """What the user asked for.
 
-    out: the run's folder; None makes ``runs/<recipe>-<n>``. init: weights to start from. stop_after: end
-    early after this step. resume: the folder must hold a run, whose settings may change. open_reader: where
-    samples come from; shards unless a test says otherwise.
+    out: the run's folder; None makes ``runs/<recipe>-<n>``. init: weights to start from, each over those
+    before it. stop_after: end early after this step. resume: the folder must hold a run, whose settings may change.
+    open_reader: where samples come from; shards unless a test says otherwise.
     """
 
     resolved: Resolved
     host: Host
     out: Path | None = None
-    init: str = ""
+    init: tuple[str, ...] = ()
     stop_after: int | None = None
     resume: bool = False
     open_reader: OpenReader = _of_shards

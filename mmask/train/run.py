@@ -133,7 +133,7 @@ class _Run:
         return model.train()
 
     def _weights(self, model: MaskedModel) -> None:
-        lines = init_model(model, self.job.init, self.job.host) if self.job.init else []
+        lines = [line for source in self.job.init for line in init_model(model, source, self.job.host)]
         lines += starting_weights(model, self.recipe, self.job.host)
         for line in lines:
             self.say(line)

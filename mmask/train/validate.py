@@ -113,7 +113,11 @@ class Validation:
 
 
 def _trivial_losses(objective: torch.nn.Module, scene: ModelScene) -> Losses | None:
-    """The loss of the target's own trivial predictor, or None when it has none."""
+    """The loss of the objective's or its target's own trivial predictor, or None when there is none."""
+    own: Any = getattr(objective, "trivial", None)
+    if own is not None:
+        known: Losses = own(scene)
+        return known
     maker: Any = getattr(objective, "target", None)
     compare: Any = getattr(objective, "loss", None)
     if compare is None or not hasattr(maker, "trivial"):

@@ -35,13 +35,16 @@ def init_model(model: MaskedModel, source: str, host: Any) -> list[str]:
         raise CheckpointError(
             f"no run or file '{source}' to start from", hint="--init takes a run, timm:NAME, or a file",
         )
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        weights = load_file(path)
-        if _overlap(model, weights) or _overlap(model.encoder, weights):
-            return [f"weights of {path}", *_copy_best(model, weights)]
-    return _foreign(model, path, host)
+    weights = _own(path) if path.suffix == ".safetensors" else {}
+    ours = max(_overlap(model, weights), _overlap(model.encoder, weights))
+    if 2 * ours > len(weights):  # a few names are anyone's, such as norm.weight
+        return [f"weights of {path}", *_copy_best(model, weights)]
+    try:
+        return _foreign(model, path, host)
+    except CheckpointError:
+        if not ours:
+            raise
+        return [f"weights of {path}", *_copy_best(model, weights)]
 
 
 def init_network(model: MaskedModel, name: str, source: str, host: Any) -> list[str]:
@@ -55,9 +58,7 @@ def init_network(model: MaskedModel, name: str, source: str, host: Any) -> list[
         own = _under(weights, f"networks.{name}.") or _under(weights, "networks.encoder.")
         return _copy(network, own, name)
     if path.suffix == ".safetensors" and path.is_file():
-        from safetensors.torch import load_file
-
-        return _copy(network, load_file(path), name)
+        return _copy(network, _own(path), name)
     raise CheckpointError(f"networks.{name}.init: no run or .safetensors file '{source}'")
 
 
@@ -83,6 +84,12 @@ def run_weights(run: Path, *, ema: bool = True) -> dict[str, torch.Tensor]:
     return dict(tensors["ema"] if ema and "ema" in tensors else tensors["model"])
 
 
+def _own(path: Path) -> Tensors:
+    from safetensors.torch import load_file
+
+    return load_file(path)
+
+
 def _timm(name: str) -> Tensors:
     import timm
 
@@ -96,21 +103,37 @@ def _timm(name: str) -> Tensors:
 
 
 def _foreign(model: MaskedModel, path: Path, host: Any) -> list[str]:
-    """Ask the weights formats of all plugins, in order of name; the first that loads wins."""
+    """Ask the weights formats of all plugins, those of the exported network's own package first, each in order of name;
+    the first that loads something wins."""
     from mmask.recipe.schema import use
 
     refusals: list[str] = []
-    for name in host.each("weights"):
-        reader = host.build("weights", use(name))
+    home = type(model.encoder).__module__.partition(".")[0]
+    for name in sorted(host.each("weights"), key=lambda name: _package(host, name) != home):
+        reader, before = host.build("weights", use(name)), versions(model)
         try:
             lines = list(reader.load(model, reader.read(path)))
         except (MmaskError, RuntimeError, KeyError, AttributeError) as error:
             refusals.append(f"{name}: {str(error).splitlines()[0]}")
             continue
+        if versions(model) == before:
+            refusals.append(f"{name}: nothing in it fits")
+            continue
         return [f"weights of {path}, read as '{name}'", *(f"  {line}" for line in lines)]
     raise CheckpointError(
         f"no weights format fits {path}", hint="; ".join(refusals) or "no plugin has a weights format",
     )
+
+
+def _package(host: Any, name: str) -> str:
+    """Of a weights format."""
+    target: str = host.find("weights", name).component.target
+    return target.partition(".")[0]
+
+
+def versions(model: nn.Module) -> dict[str, tuple[int, int]]:
+    """Name -> (tensor, how often it was written): what tells loaded tensors from others of equal value."""
+    return {name: (value.data_ptr(), value._version) for name, value in model.state_dict(keep_vars=True).items()}
 
 
 def _copy_best(model: MaskedModel, weights: Tensors) -> list[str]:

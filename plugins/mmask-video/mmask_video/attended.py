@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,11 +33,11 @@ class BlocksOrAttended:
         self.ratio, self.attended, self.blocks, self.network, self.view = ratio, attended, blocks, network, view
 
     def scores(self, scene: Scene) -> Mapping[str, Tensor]:
-        """``votes`` (B, N) over both streams and ``blocks`` (B, cells) of the clip."""
+        """``votes`` (B, N) over both streams, or (B, 1) where all are alike, and ``blocks`` (B, cells) of the clip."""
         plan = scene.plan(self.blocks)
-        batch = len(scene.batch)
-        if self.attended == 0:
-            return {"votes": torch.zeros(batch, 0), "blocks": plan.hidden}
+        network: Any = scene.network(self.network)
+        if self.attended == 0 or next(network.parameters()).is_meta:  # shapes alone attend to nothing
+            return {"votes": torch.ones(len(scene.batch), 1), "blocks": plan.hidden}
         votes = scene.encode(self.network, self.view, taps=("votes",)).taps["votes"]
         return {"votes": votes.detach().cpu(), "blocks": plan.hidden}
 
@@ -53,7 +54,7 @@ class BlocksOrAttended:
 
     def _attended(self, layout: Layout, keys: Keys, votes: Tensor, free: Tensor) -> Tensor:
         """(B, N) bool: a weighted draw without replacement (Efraimidis & Spirakis 2006)."""
-        weight = votes.double().masked_fill(~free, 0.0).clamp_min(0.0)
+        weight = votes.double().expand(-1, layout.length).masked_fill(~free, 0.0).clamp_min(0.0)
         draws = torch.from_numpy(1.0 - keys.uniform("attended", layout.length))
         race = torch.where(weight > 0, draws.log() / weight.clamp_min(1e-300), -torch.inf)
         rank = race.argsort(dim=1, descending=True, stable=True).argsort(dim=1)

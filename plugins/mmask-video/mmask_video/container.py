@@ -120,7 +120,8 @@ class Video:
             raise SampleError(
                 f"a frame of {frame.width}x{frame.height} in a video of {self.survey.width}x{self.survey.height}"
             )
-        return np.asarray(frame.to_ndarray(format="rgb24"))
+        # one thread: by default every frame starts a pool for its colours, at several times the cost of a small one
+        return np.asarray(frame.to_ndarray(format="rgb24", threads=1))
 
     def close(self) -> None:
         """Give the decoder back."""

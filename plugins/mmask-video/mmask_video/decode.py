@@ -24,9 +24,10 @@ EXTENSIONS = ("mp4", "webm", "mkv", "mov", "avi", "gif")
 class VideoDecoder:
     """Makes the field ``video``, (3, frames, height, width) uint8.
 
-    frames: of the clip. sampling: ``dense``, every ``stride``-th frame of one stretch; ``uniform``, one of each of
-    ``frames`` equal parts; ``sparse``, at equal distances without a draw. span: two keys of the sample's JSON that
-    hold the start and the end in seconds of the part to use; None uses the whole video. size: side, or (height,
+    frames: of the clip. sampling: ``dense``, every ``stride``-th frame of one stretch, or with ``clips`` of one stretch
+    in each of so many equal parts, one after another; ``uniform``, one of each of ``frames`` equal parts;
+    ``sparse``, at equal distances without a draw. span: two keys of the sample's JSON that hold the start and the end
+    in seconds of the part to use; None uses the whole video. size: side, or (height,
     width), in pixels. scale, ratio: the random resized crop's share of the area and width:height, one crop for the
     clip; with scale none training brings frames to ``size`` as evaluation does. flip: probability of a horizontal
     flip in training. fit: how evaluation (no keys) brings frames to ``size``: ``crop``, the centre of the covering
@@ -41,8 +42,8 @@ class VideoDecoder:
     """
 
     def __init__(
-        self, *, frames: int = 16, sampling: str = "dense", stride: int = 4, span: Sequence[str] | None = None,
-        size: int | Sequence[int] = 224, scale: Sequence[float] | None = (0.5, 1.0),
+        self, *, frames: int = 16, sampling: str = "dense", stride: int = 4, clips: int = 1,
+        span: Sequence[str] | None = None, size: int | Sequence[int] = 224, scale: Sequence[float] | None = (0.5, 1.0),
         ratio: Sequence[float] = (3 / 4, 4 / 3), flip: float = 0.5, fit: str = "crop",
         second: int | Sequence[int] | None = None, extensions: Sequence[str] = EXTENSIONS, stills: Sequence[str] = (),
         max_pixels: int = 1 << 24,
@@ -57,7 +58,7 @@ class VideoDecoder:
             raise RecipeError(f"ratio = {ratio} must be above 0, width to height")
         if span is not None and len(span) != 2:
             raise RecipeError(f"span = {tuple(span)} must name two keys, a start and an end")
-        self.frames, self.stride, self.pick = frames, stride, sampler(sampling)
+        self.frames, self.stride, self.pick = frames, stride, sampler(sampling, clips, frames)
         self.size = _pair(size)
         self.second = None if second is None else _pair(second)
         self.scale, self.ratio, self.flip, self.fit = scale, ratio, flip, fit

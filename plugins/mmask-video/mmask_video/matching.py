@@ -74,6 +74,11 @@ class Matching(PairScores, nn.Module):
         """(P,) scores over the temperature."""
         return self.score(encoded.pooled)[:, 0] / self.temperature
 
+    def trivial(self, scene: Scene) -> Losses:
+        """Of one to whom all captions of a group are alike."""
+        found = self.others(len(scene.batch)) >= 0
+        return Losses({self.name: Term((1 + found.sum(1)).log().sum(), float(len(found)), self.weight)})
+
     def forward(self, scene: Scene) -> Losses:
         """The term ``name``: over samples."""
         scores = self.scores(scene, self.others(len(scene.batch)))

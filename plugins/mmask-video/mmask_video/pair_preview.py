@@ -17,7 +17,7 @@ _RIGHT, _WRONG, _HIDDEN = (0.35, 0.85, 0.4), (0.95, 0.35, 0.3), (0.0, 0.0, 0.0)
 class ClipAndWords:
     """Each clip as it is and with hidden cells black; after a prediction also with those cells tinted, green where the
     code of the cell is the model's first guess and red where not; the caption below, hidden words in brackets with
-    the model's guess behind an arrow.
+    the model's guess behind an arrow. A recipe without one of the two objectives has no guesses of its kind.
 
     samples: how many clips. columns: frames of a line. tile: least side of a frame in pixels. rate: frames a second
     of the moving picture. cells, words: names of the objectives that predict codes and words.
@@ -43,9 +43,11 @@ class ClipAndWords:
 
     @torch.no_grad()
     def _look(self, model: MaskedModel, batch: Batch, plans: Any, predict: bool) -> tuple[Rows, str, list[str]]:
-        missing = [name for name in (self.cells, self.words) if name not in model.objectives]
-        if missing:
-            raise RecipeError(f"preview 'clip-and-words' draws objective '{missing[0]}', which the recipe has not")
+        if not {self.cells, self.words} & {*model.objectives}:
+            raise RecipeError(
+                f"preview 'clip-and-words' draws '{self.cells}' and '{self.words}'; the recipe has neither objective",
+                hint="preview=none draws nothing",
+            )
         full = model.draw(batch) if plans is None else model.given(batch, plans)
         rows = min(self.samples, len(batch))
         was = model.training
@@ -57,22 +59,24 @@ class ClipAndWords:
 
     def _draw(self, model: MaskedModel, scene: Any, predict: bool) -> tuple[Rows, str, list[str]]:
         """Title -> clips, a footnote, and a caption for each clip."""
-        cells: Any = model.objectives[self.cells]
-        words: Any = model.objectives[self.words]
-        video, text = str(cells.stream), str(words.stream)
-        tokenizer: Any = model.tokenizers[video]
-        plan = scene.plan(str(cells.plan), video)
+        asked: dict[str, Any] = dict(model.objectives)
+        cells, words = asked.get(self.cells), asked.get(self.words)
+        plans = str(next(one.plan for one in (cells, words) if one is not None))
+        tokenizers: dict[str, Any] = dict(model.tokenizers)
+        video = next(name for name, one in tokenizers.items() if hasattr(one, "clip"))
+        text = next(name for name, one in tokenizers.items() if hasattr(one, "vocabulary"))
+        tokenizer, plan = tokenizers[video], scene.plan(plans, video)
         values = scene.view("clean").tokens[video].values
         clips = tokenizer.clip(values, plan.layout.grid).float().cpu()
         rows = {"original": clips, "hidden": tinted(clips, plan.hidden, plan, _HIDDEN, 1.0)}
-        guesses = None
-        if predict:
+        legend = ""
+        if predict and cells is not None:
             right = _right(cells, scene, plan)
             drawn = tinted(clips, plan.hidden & right, plan, _RIGHT, 0.55)
             rows["codes"] = tinted(drawn, plan.hidden & ~right, plan, _WRONG, 0.55)
-            guesses = words.predict(scene)
-        captions = _captions(model.tokenizers[text], scene, scene.plan(str(words.plan), text), text, guesses)
-        legend = "; green: the right code is guessed first" if predict else ""
+            legend = "; green: the right code is guessed first"
+        guesses = words.predict(scene) if predict and words is not None else None
+        captions = _captions(tokenizers[text], scene, scene.plan(plans, text), text, guesses)
         return rows, f"{plan.ratio():.0%} of the cells hidden{legend}", captions
 
 

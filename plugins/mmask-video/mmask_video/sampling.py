@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 
@@ -24,6 +25,22 @@ def dense(total: int, count: int, stride: int, draws: np.ndarray | None) -> np.n
     return int(share * (total - span + 1)) + stride * np.arange(count)
 
 
+def clips(parts: int) -> Sampler:
+    """`dense` in each of ``parts`` equal parts of the video: as many short clips of count / parts frames, one after
+    another (ClipBERT, Lei et al. 2021)."""
+
+    def pick(total: int, count: int, stride: int, draws: np.ndarray | None) -> np.ndarray:
+        edges = np.arange(parts + 1) * total // parts
+        found = []
+        for part, (start, end) in enumerate(pairwise(edges.tolist())):
+            here = min(start, total - 1)
+            own = None if draws is None else draws[part:]
+            found.append(here + dense(max(1, end - here), count // parts, stride, own))
+        return np.concatenate(found)
+
+    return pick
+
+
 def uniform(total: int, count: int, stride: int, draws: np.ndarray | None) -> np.ndarray:
     """One frame of each of ``count`` equal parts, drawn in it; its middle in evaluation (TSN, Wang et al. 2016)."""
     share = np.full(count, 0.5) if draws is None else draws
@@ -38,8 +55,15 @@ def sparse(total: int, count: int, stride: int, draws: np.ndarray | None) -> np.
 SAMPLERS: dict[str, Sampler] = {"dense": dense, "uniform": uniform, "sparse": sparse}
 
 
-def sampler(name: str) -> Sampler:
-    """A sampler by name. Raises RecipeError."""
+def sampler(name: str, parts: int = 1, count: int = 1) -> Sampler:
+    """A sampler by name. parts: how many stretches ``dense`` takes ``count`` frames from. Raises RecipeError."""
     if name not in SAMPLERS:
         raise RecipeError(f"sampling = '{name}' is unknown; there are {', '.join(SAMPLERS)}")
-    return SAMPLERS[name]
+    if parts == 1:
+        return SAMPLERS[name]
+    if name != "dense" or parts < 1 or count % parts:
+        raise RecipeError(
+            f"clips = {parts} with sampling = '{name}' and {count} frames cannot be",
+            hint="several clips are a way of dense sampling, and frames is a multiple of clips",
+        )
+    return clips(parts)

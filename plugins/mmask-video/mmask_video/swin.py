@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models.video.swin_transformer import SwinTransformer3d
 
+from mmask.api import RecipeError
+
 
 class FramesEmbed(nn.Module):
     """A convolution over pairs of frames that keeps their number: one frame of zeros is appended.
@@ -38,7 +40,7 @@ class VideoSwin(SwinTransformer3d):
     """A Video Swin (Liu et al. 2022) whose output has as many frames as its input, 1/32 of the side (four stages).
 
     width: channels of the first stage. depths, heads: of each stage. window, patch: (frames, height, width). The module
-    names are torchvision's, so a state dict of ``swin3d_t`` and its like fits but for the patch embedding's stride.
+    names are torchvision's, so a state dict of ``swin3d_t`` and its like fits but for its head.
     """
 
     features: nn.Sequential
@@ -48,6 +50,12 @@ class VideoSwin(SwinTransformer3d):
         window: Sequence[int] = (8, 7, 7), patch: Sequence[int] = (2, 4, 4), mlp_ratio: float = 4.0,
         drop_path: float = 0.2,
     ) -> None:
+        odd = [(width << i, n) for i, n in enumerate(heads) if (width << i) % n]
+        if len(depths) != len(heads) or odd:
+            raise RecipeError(
+                f"a Video Swin of width {width} with depths {tuple(depths)} and heads {tuple(heads)} cannot be",
+                hint="one number of heads for each stage, and each divides width * 2^stage",
+            )
         embed: Any = FramesEmbed
         super().__init__(
             list(patch), width, list(depths), list(heads), list(window), mlp_ratio=mlp_ratio,

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mmask.api import CheckpointError, MaskedModel, MaskedObjective, copy_parts, read_tensors
 from mmask_video.matching import Matching
+from mmask_video.violet_starts import as_violet
 
 # Start of an official name -> (part, start of ours)
 _STARTS = {
@@ -31,31 +32,46 @@ _LAYER = {
     "intermediate.dense.": "feed.up.", "output.dense.": "feed.down.", "output.LayerNorm.": "norm2.",
 }
 _QKV = "attention.self."
+_FILES = ("model.safetensors", "pytorch_model.bin")  # of a folder
 _SAME = ("fc_mtm.predictions.decoder.bias",)  # tied to the bias beside it
 _INDEX = "relative_position_index"  # a table that follows from the window
+_ROWS = ("embed.words.weight", "decoder.weight", "bias")  # of words: ours may be more
 
 
 class VioletWeights:
     """Reads ``.pt`` state dicts, with or without ``module.`` before the names, and ``.safetensors``; parts are the
-    encoder, and the heads of the objectives ``words``, ``cells`` and ``matching`` where the model has them."""
+    encoder, and the heads of the objectives ``words``, ``cells`` and ``matching`` where the model has them.
+
+    Also what VIOLET starts from: a Video Swin, by torchvision's names (``swin3d_s``) or its authors', and a BERT by
+    transformers', a file or a folder. Each fills its part and leaves the others alone; tables of more words than the
+    BERT has keep their further rows.
+    """
 
     def read(self, path: Path) -> Mapping[str, Tensor]:
-        """Official name -> tensor, on the host. Raises CheckpointError."""
-        found = read_tensors(Path(path), inner=("model", "state_dict"))
+        """Official name -> tensor, on the host. A folder is one that transformers wrote. Raises CheckpointError."""
+        path = Path(path)
+        if path.is_dir():
+            path = next((path / name for name in _FILES if (path / name).is_file()), path / _FILES[0])
+        found = read_tensors(path, inner=("model", "state_dict"), ignore=("meta",))
         return {name.removeprefix("module."): value for name, value in found.items()}
 
     def load(self, model: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[str]:
         """Copy into a model; yields a line for everything missing or unexpected. Raises CheckpointError."""
-        modules, own = parts_of(model), split(weights)
-        if not own["encoder"]:
-            raise CheckpointError(f"none of the {len(weights)} tensors has a name of VIOLET's")
+        named, starts = as_violet(weights)
+        modules, own = parts_of(model), split(named)
+        if not own["encoder"].keys() & modules["encoder"].state_dict().keys():
+            raise CheckpointError(
+                f"none of the {len(weights)} tensors has a name of VIOLET's, a Video Swin's or a BERT's"
+            )
         jobs: dict[str, tuple[nn.Module, Mapping[str, Tensor]]] = {}
         for part, module in modules.items():
+            if starts and not own[part]:
+                continue
             fixed = {name: value for name, value in module.state_dict().items() if name.endswith(_INDEX)}
             shared = {"decoder.bias"} & own[part].keys()
             jobs[part] = (module, fixed | {name: value for name, value in own[part].items() if name not in shared})
         yield from (f"unexpected: {len(own[part])} tensors of {part}" for part in own if own[part] and part not in jobs)
-        yield from copy_parts(jobs)
+        yield from copy_parts(jobs, fit=_rows, spared=_others(modules, starts) if starts else ())
 
     @staticmethod
     def official(parts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -65,6 +81,21 @@ class VioletWeights:
             for name, value in things.items():
                 found |= _theirs(part, name, value)
         return found
+
+
+def _rows(module: nn.Module, name: str, given: Tensor, wanted: Tensor) -> tuple[Tensor, str]:
+    """A table of fewer words than the model's: its further rows stay."""
+    if name not in _ROWS or given.shape[1:] != wanted.shape[1:] or len(given) > len(wanted):
+        return given, ""
+    return torch.cat([given.to(wanted.dtype), wanted[len(given) :]]), f"{len(given)} of {len(wanted)} rows"
+
+
+def _others(modules: Mapping[str, nn.Module], starts: tuple[str, ...]) -> set[str]:
+    """Our names of what a file of a part is not asked for."""
+    return {
+        name for part, module in modules.items() for name in module.state_dict()
+        if not any(theirs.startswith(starts) for theirs in _theirs(part, name, None))
+    }
 
 
 def parts_of(model: nn.Module) -> dict[str, nn.Module]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mmask.api import CheckpointError, MaskedModel, TransformerDecoder, copy_parts, read_tensors
+from mmask_video.vit import VideoEncoder
 
 _HF_BLOCK = {
     "attention.output.dense.": "attn.proj.", "intermediate.dense.": "mlp.fc1.", "output.dense.": "mlp.fc2.",
@@ -60,6 +61,8 @@ class VideoMaeWeights:
         is copied.
         """
         encoder, decoder = _parts(model)
+        if not isinstance(encoder, VideoEncoder):
+            raise CheckpointError(f"these are weights of a ViT of clips, the model has a {type(encoder).__name__}")
         own = split(weights)
         if not own["encoder"].keys() & encoder.state_dict().keys():
             raise CheckpointError(

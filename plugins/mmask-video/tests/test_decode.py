@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 from fractions import Fraction
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import av
 import numpy as np
@@ -15,20 +19,23 @@ from mmask.api import RecipeError, Sample, SampleError, SampleId, single
 from mmask_video.container import Video
 from mmask_video.decode import VideoDecoder
 from mmask_video.pack import VideoPacker
-from mmask_video.sampling import SAMPLERS, dense, sparse, uniform
+from mmask_video.sampling import SAMPLERS, clips, dense, sparse, uniform
 
 FRAMES, SIDE = 40, 32
 
 
-def film(frames: int = FRAMES, codec: str = "libx264", form: str = "mp4", gop: int = 8, width: int = SIDE) -> bytes:
-    """Frame i is a uniform grey of value 5 i + 20: the number can be read off the picture."""
+def film(
+    frames: int = FRAMES, codec: str = "libx264", form: str = "mp4", gop: int = 8, width: int = SIDE,
+    height: int = SIDE,
+) -> bytes:
+    """Frame i is a uniform grey of value 5 i + 20, modulo 256: the number can be read off the picture."""
     to = io.BytesIO()
     with av.open(to, "w", format=form) as container:
         stream = container.add_stream(codec, rate=Fraction(10))
-        stream.width, stream.height, stream.pix_fmt = width, SIDE, "yuv420p"
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.options = {"g": str(gop)}
         for number in range(frames):
-            picture = np.full((SIDE, width, 3), 20 + 5 * number, np.uint8)
+            picture = np.full((height, width, 3), (20 + 5 * number) % 256, np.uint8)
             for packet in stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")):
                 container.mux(packet)
         for packet in stream.encode():
@@ -74,7 +81,7 @@ def test_only_what_is_needed_is_decoded():
 
 def test_samplers_stay_inside_and_ascend():
     rng = np.random.default_rng(0)
-    for name, pick in SAMPLERS.items():
+    for name, pick in {**SAMPLERS, "four clips": clips(4)}.items():
         for total in (1, 5, 16, 100):
             for draws in (None, rng.random(8), np.full(8, 1 - 1e-12), np.zeros(8)):
                 got = pick(total, 8, 4, draws)
@@ -87,6 +94,49 @@ def test_samplers_take_what_their_papers_say():
     assert dense(100, 4, 10, None).tolist() == [34, 44, 54, 64] or dense(100, 4, 10, None)[0] in (34, 35)
     assert uniform(100, 4, 1, None).tolist() == [12, 37, 62, 87]
     assert sparse(100, 4, 1, None).tolist() == [20, 40, 60, 80]
+    assert clips(2)(100, 6, 5, np.zeros(6)).tolist() == [0, 5, 10, 50, 55, 60]
+    assert clips(2)(100, 6, 5, None).tolist() == [20, 25, 30, 70, 75, 80]
+
+
+def test_several_clips_are_a_way_of_dense_sampling():
+    got = VideoDecoder(frames=6, stride=2, clips=3, size=8)(sample(film()), single(0, 7, 0))["augment.video"][:6]
+    assert (got.reshape(3, 2) // 13.34).astype(int).tolist() == [[0, 0], [1, 1], [2, 2]]
+    assert (np.diff(got)[::2] == 2).all()
+    for wrong in ({"sampling": "uniform"}, {"frames": 7}):
+        with pytest.raises(RecipeError, match="clips = 3 with sampling"):
+            VideoDecoder(**{"frames": 6, "clips": 3, **wrong})
+
+
+def test_the_end_of_a_long_film_costs_little_time_and_memory():
+    """Three minutes at 320 x 240 are 1,800 frames and 207 MB when decoded; the last clip is 16 of them."""
+    code = """
+import resource, sys
+from pathlib import Path
+from mmask_video.container import Video
+data = Path(sys.argv[1]).read_bytes()
+with Video(data) as video:
+    video.frames([0])
+    before, decode, seen = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, video._container.decode, []
+    class Spy:
+        def __getattr__(self, name):
+            return getattr(container, name)
+        def decode(self, stream):
+            for frame in decode(stream):
+                seen.append(frame.pts)
+                yield frame
+    container, video._container = video._container, Spy()
+    got = video.frames(list(range(len(video.survey) - 16, len(video.survey))))
+    video._container = container
+print(len(video.survey), len(got), len(seen), (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "long.mp4"
+        path.write_bytes(film(1800, gop=24, width=320, height=240))
+        done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, check=True)
+    total, got, decoded, megabytes = map(int, done.stdout.split())
+    assert (total, got) == (1800, 16)
+    assert decoded <= 16 + 24  # from the key frame before the first of them
+    assert megabytes < 40  # 16 frames are 3.7 MB of pixels
 
 
 def test_a_clip_has_its_shape_and_is_a_function_of_its_key():

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import io
+import json
+import tarfile
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from mmask.api import Batch, Keys, Layout, RecipeError
-from mmask.testing import MaskerLaws, build, component
+from mmask.testing import MaskerLaws, batches, build, component, mmask, recipe
 from mmask_video.attended import BlocksOrAttended
+from mmask_video.dataset import moving_emoji
 
 SMALL = ["networks.encoder.depth=1", "networks.encoder.swin.depths=[1,1,1]"]  # evaluation mode: no dropout
 
@@ -141,6 +146,54 @@ def test_pictures_stand_still_and_move(model):
     assert np.abs(film[:, :64, :64].astype(int) - clips(4)["video"][0].permute(1, 2, 3, 0).numpy()).max() <= 1
 
 
+@pytest.mark.parametrize("gone", ["cells", "words"])
+def test_a_task_can_be_switched_off_and_the_pictures_go_on(gone):
+    without = build("violet-tiny", overrides=[*SMALL, f"objectives.{gone}=none"]).eval()
+    assert set(without.objectives) == {"cells", "words", "matching"} - {gone}
+    still = component("preview", "clip-and-words", samples=2, tile=64)(without, clips(4))
+    assert still.ndim == 3 and still.dtype == np.uint8
+
+
+def test_a_plan_of_shapes_alone_is_shown(capsys):
+    assert mmask("plan", "--recipe", "violet-tiny") == 0
+    said = capsys.readouterr().out
+    assert "activations" in said and "failed" not in said
+
+
+def stills(path):
+    """Twenty captioned pictures."""
+    with tarfile.open(path, "w") as tar:
+        for number in range(20):
+            to = io.BytesIO()
+            Image.new("RGB", (48, 32), (12 * number, 99, 0)).save(to, "png")
+            parts = {"png": to.getvalue(), "json": json.dumps({"caption": f"shade {number}"}).encode()}
+            for part, data in parts.items():
+                member = tarfile.TarInfo(f"{number:03d}.{part}")
+                member.size = len(data)
+                tar.addfile(member, io.BytesIO(data))
+    return str(path)
+
+
+def test_clips_and_captioned_pictures_are_mixed_in_one_run(tmp_path):
+    urls = [str(moving_emoji()["train"][0]), stills(tmp_path / "stills.tar")]
+    seen = ['data.decode.video.stills=["png"]', "data.decode.video.size=64"]
+    decode = {
+        name: component("decoder", spec.use, **spec.options())
+        for name, spec in recipe("violet-tiny", seen).data.decode.items()
+    }
+    batch = next(iter(batches(urls, decode, batch_size=32, samples=32, group=4)))
+    moving = (batch["video"].diff(dim=2) != 0).flatten(1).any(1)
+    assert 13 <= int(moving.sum()) <= 19 and len(batch["text"]) == 32
+    done = mmask(
+        "train", "--recipe", "violet-tiny", "--data", urls[0], "--data", urls[1], "--val", moving_emoji()["val"][0],
+        "--out", tmp_path / "run", "--steps", 3, "--batch-size", 8, "--workers", 0, "--device", "cpu",
+        "train.val_samples=4", "data.streams=4", *SMALL, *seen,
+    )
+    assert done == 0 and not (tmp_path / "run/ledger.jsonl").exists()
+    rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    assert rows and all(np.isfinite(row[name]) for row in rows for name in ("words", "cells", "matching"))
+
+
 def test_a_clip_and_a_caption_scored_from_their_halves_are_the_pair_scored_whole():
     wide = build("violet-tiny", overrides=SMALL).double().eval()
     batch, objective, network = clips(3), wide.objectives["matching"], wide.network("encoder")
@@ -156,3 +209,10 @@ def test_a_clip_and_a_caption_scored_from_their_halves_are_the_pair_scored_whole
     turned = scene.view("clean").tokens["text"].samples(torch.tensor([1, 2, 0]))
     other = network(replace(scene.view("clean"), tokens={**scene.view("clean").tokens, "text": turned}))
     torch.testing.assert_close(scores[[1, 2, 0], [0, 1, 2]], objective.own(other))
+
+
+def test_who_has_learnt_nothing_finds_all_captions_of_a_group_alike(model):
+    objective, scene = model.objectives["matching"], model.scene(clips(6), {})
+    told = objective.trivial(scene).terms["matching"]
+    assert told.count == 6
+    np.testing.assert_allclose(float(told.total), 4 * np.log(4) + 2 * np.log(2), rtol=1e-6)

@@ -91,7 +91,7 @@ def test_the_run_has_the_files_weights_and_goes_on_at_step_one(host, recipe, wei
 
 def test_a_new_run_starts_from_it(host, recipe, weights, tmp_path):
     list(bring(weights, "theirs", recipe, host, tmp_path / "run"))
-    train(Job(recipe, host, tmp_path / "next", init=str(tmp_path / "run"), stop_after=0))
+    train(Job(recipe, host, tmp_path / "next", init=(str(tmp_path / "run"),), stop_after=0))
     ours, theirs = (load_model(tmp_path / name, host).state_dict() for name in ("next", "run"))
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 

@@ -89,6 +89,21 @@ def test_a_frozen_recipe_can_be_changed_again(host, tmp_path):
     assert (made.recipe.schedule.steps, made.recipe.schedule.epochs) == (None, 2.0)
 
 
+def test_none_takes_out_a_named_part_also_of_a_frozen_recipe(host, tmp_path):
+    fake = '{use = "fake"}'
+    other = f"objectives.more={{head = {fake}, target = {fake}, loss = {fake}}}"
+    both = resolve(host, recipe="fakes-tiny", overrides=[other])
+    assert list(both.recipe.objectives) == ["vectors", "more"]
+    path = tmp_path / "recipe.toml"
+    write(both, path, host)
+    one = resolve(host, config=path, overrides=["objectives.vectors=none"])
+    assert list(one.recipe.objectives) == ["more"]
+    write(one, path, host)
+    assert list(resolve(host, config=path).recipe.objectives) == ["more"]
+    with pytest.raises(RecipeError, match=r"views\.nothing"):
+        resolve(host, recipe="fakes-tiny", overrides=["views.nothing=none"])
+
+
 def test_another_version_than_the_files_is_noted(host, tmp_path):
     path = tmp_path / "recipe.toml"
     write(resolve(host, recipe="fakes-tiny"), path, host)
