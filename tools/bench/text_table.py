@@ -50,7 +50,7 @@ class Arm:
     label: str
     recipe: str
     options: list[str] = field(default_factory=list)
-    lr: float = 1e-3
+    lr: float = 3e-3
     floor: str = "bert15"
 
 
