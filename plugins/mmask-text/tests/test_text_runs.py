@@ -1,4 +1,4 @@
-"""Each family trains on the sample texts, and stopping, going on and several processes change nothing; the loss falls."""
+"""Each family trains on the sample texts; stopping, going on and several processes change nothing; the loss falls."""
 
 from __future__ import annotations
 
