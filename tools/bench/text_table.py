@@ -33,11 +33,13 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from text_render import RANDOM, SETS, TFIDF, put, render
+from text_floor import floor
+from text_render import RANDOM, SETS, TFIDF, TFIDF_SEEN, put, render
 
 THREADS = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
 STEP = 3.0  # between neighbouring learning rates
@@ -79,42 +81,6 @@ def work(words: list[str], log: Path) -> tuple[int, float]:
     code = run(words)
     sys.stdout.flush()
     return code, time.process_time() - start
-
-
-def floor(train: str, test: str, few: int, seed: int, limit: int, out: Path) -> float:
-    """TF-IDF and a logistic regression on the labels that ``mmask eval`` draws -> processor seconds."""
-    import numpy as np
-    import torch
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import LogisticRegression
-
-    from mmask.data.source import open_source
-    from mmask.evaluate.splits import Few
-    from mmask.evaluate.subset import spread
-    from mmask.keyed import fold
-    from mmask.types import Labelled
-
-    start = time.process_time()
-    sets = []
-    for url in (train, test):
-        source = open_source(url)
-        samples = [source.read(int(row)) for row in spread(len(source), limit)]
-        rows = [json.loads(one.parts["json"]) for one in samples]
-        labels = [int(one.parts["cls"]) if "cls" in one.parts else int(row["label"])
-                  for one, row in zip(samples, rows, strict=True)]
-        ids = np.array([one.id.digest() for one in samples], np.uint64).view(np.int64)
-        sets.append(([row["text"] for row in rows], torch.tensor(labels), torch.from_numpy(ids.copy())))
-    (texts, known, ids), (held, truth, _) = sets
-    fit = Labelled(known, int(max(known.max(), truth.max())) + 1, ids, rows=torch.arange(len(known)))
-    chosen = Few.parse(f"{few}/class").draw(fit, fold(seed, "evaluate") >> 1).rows
-    assert chosen is not None
-    words = TfidfVectorizer(sublinear_tf=True)
-    model = LogisticRegression(C=10.0, max_iter=1000)
-    model.fit(words.fit_transform([texts[row] for row in chosen.tolist()]), known[chosen].numpy())
-    accuracy = float(model.score(words.transform(held), truth.numpy()))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps({"results": [{"summary": {"top1": {"mean": accuracy}}}]}))
-    return time.process_time() - start
 
 
 class Bench:
@@ -213,12 +179,12 @@ class Bench:
                 )
 
     def tfidf(self, seed: int) -> None:
-        """The floor of words, on the same labels."""
-        for name in SETS:
-            item = f"{TFIDF}-{seed}-{name}-linear"
+        """The floors of words, of whole texts and of what encoders see, on the same labels."""
+        for name, (kind, seen) in product(SETS, ((TFIDF, None), (TFIDF_SEEN, (self.vocabulary, self.given.length)))):
+            item = f"{kind}-{seed}-{name}-linear"
             words = (self.shards(name, "train"), self.shards(name, "val"), self.given.few, seed, self.given.limit,
-                     self.out / "results" / f"{item}.json")
-            self._once(item, f"# TF-IDF of {name}, seed {seed}", lambda log, words=words: (
+                     self.out / "results" / f"{item}.json", seen)
+            self._once(item, f"# {kind} of {name}, seed {seed}", lambda log, words=words: (
                 0, self._pool.submit(floor, *words).result()
             ))
 
