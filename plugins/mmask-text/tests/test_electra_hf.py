@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from mmask.api import CheckpointError, ExportError, NetworkSection, use
-from mmask.testing import compared
+from mmask.testing import compared, mmask
 from mmask_text.export.to_hf import HfTextExporter
 from mmask_text.recipes.electra import electra_tiny
 from mmask_text.weights.configs import config_options
@@ -59,6 +59,22 @@ def test_what_is_written_agrees_there(widths, whole, exports, build, texts, tmp_
     assert {one.name for one in found} == {"logits" if whole else "states", "text"}
     made = config_options(json.loads((tmp_path / "config.json").read_text()))
     assert made.encoder["embed_width"] == widths[0]
+
+
+def test_the_command_exports_either_network(tmp_path):
+    sizes = [f"networks.{name}.{key}={value}" for name, width in (("encoder", 16), ("generator", 8))
+             for key, value in (("width", width), ("depth", 1), ("heads", 2))]
+    assert mmask(
+        "train", "--recipe", "electra-tiny", "--out", tmp_path / "run", "--steps", 2, "--workers", 0, "--device", "cpu",
+        "--batch-size", 4, "train.val_samples=4", "data.pack.window=8", "data.streams=2", *sizes,
+        "networks.encoder.embed_width=16",
+    ) == 0
+    for network, width in (("encoder", 16), ("generator", 8)):
+        out = tmp_path / network
+        flags = ["--format", "hf", "--network", network, "--out", out, "whole=true"]
+        assert mmask("export", tmp_path / "run", *flags) == 0
+        assert json.loads((out / "config.json").read_text())["hidden_size"] == width
+        assert json.loads((out / "export.json").read_text())["network"] == network
 
 
 def published(kind: str, **options: Any) -> dict[str, torch.Tensor]:

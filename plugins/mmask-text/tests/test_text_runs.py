@@ -1,9 +1,13 @@
-"""Each family trains on the sample texts, and stopping and going on changes nothing; the loss falls."""
+"""Each family trains on the sample texts; stopping, going on and several processes change nothing; the loss falls."""
 
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -45,6 +49,32 @@ def test_going_on_is_bit_identical(recipe, tmp_path):
 def test_the_loss_falls(tmp_path):
     """In sixty steps of a tiny network, well below where a uniform guess starts."""
     train("bert-tiny", tmp_path / "run", "schedule.steps=60", "train.save_every=60", "schedule.warmup_steps=5")
-    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
-    losses = [row["loss"] for row in rows if "loss" in row]
+    losses = [row["loss"] for row in rows(tmp_path / "run") if "loss" in row]
     assert sum(losses[-10:]) / 10 < 0.85 * losses[0]
+
+
+def rows(out: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("recipe", ["bert-tiny", "electra-tiny"])
+def test_packs_on_two_processes_give_the_losses_of_one(recipe, tmp_path):
+    """The same global batch of packs, parted over two ranks that hide different numbers of places."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    networks = ("encoder", "generator") if recipe.startswith("electra") else ("encoder",)
+    still = [f"networks.{network}.{key}=0" for network in networks for key in ("dropout", "attention_dropout")]
+    packs = ["data.pack.length=24", "data.pack.window=32", "data.streams=4", *still]
+    train(recipe, one, *packs)
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "mmask",
+         "train", "--recipe", recipe, "--out", str(two), *FLAGS, *packs],
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, text=True, capture_output=True, timeout=240,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    ours, theirs = rows(two), rows(one)
+    assert len(theirs) == 4
+    for name in ("stamp", "samples", "tokens"):
+        assert [row[name] for row in ours] == [row[name] for row in theirs]
+    for name in ("loss", "grad_norm"):
+        assert [row[name] for row in ours] == pytest.approx([row[name] for row in theirs], rel=1e-4)
+    assert ours[-1]["val_loss"] == pytest.approx(theirs[-1]["val_loss"], rel=2e-4)

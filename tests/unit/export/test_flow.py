@@ -166,6 +166,8 @@ def test_folders_with_other_things_unknown_formats_and_options_are_refused(run, 
         export(run, host, Wanted("safetensor", tmp_path / "out"))
     with pytest.raises(UnknownNameError, match="did you mean 'whole'"):
         export(run, host, Wanted("safetensors", tmp_path / "out", {"whol": True}))
+    with pytest.raises(UsageError, match=r"no network 'generator'\n.*it has encoder"):
+        export(run, host, Wanted("sum", tmp_path / "out", network="generator"))
     with pytest.raises(UsageError, match="is no run"):
         export(tmp_path, host, Wanted("sum", tmp_path / "out"))
     assert files(tmp_path) == {"mine.txt"}

@@ -21,6 +21,7 @@ from mmask.api import (
     ViewSection,
     use,
 )
+from mmask_text.recipes.bert import DEMO_TINY, started
 
 _PAPER = "Clark et al. 2020, ELECTRA: Pre-training Text Encoders as Discriminators Rather Than Generators, ICLR"
 
@@ -101,7 +102,7 @@ def electra_tiny() -> Recipe:
     """2 layers of 128 beside a generator of 2 layers of 64: not the paper's, for tests and small corpora."""
     return electra(
         "electra-tiny", "replaced token detection, 2 layers of 128", width=128, depth=2, embed_width=128,
-        generator=1 / 2, lr=5e-4,
+        generator=1 / 2, lr=5e-4, demo=DEMO_TINY | started(128, "encoder") | started(64, "generator"),
     )
 
 
