@@ -239,12 +239,12 @@ def main() -> None:
     every = [key for arms in ARMS.values() for key in arms]
     flags = parser(__doc__, dict.fromkeys(every), "runs/video")
     flags.add_argument("--questions", nargs="+", choices=ARMS, default=list(ARMS))
-    flags.add_argument("--clips", type=int, default=28_800, help="seen by an arm of motion")
+    flags.add_argument("--clips", type=int, default=9_600, help="seen by an arm of motion")
     flags.add_argument("--pairs", type=int, default=4_800, help="seen by an arm of words")
-    flags.add_argument("--few", type=int, default=60, help="labels of each move for fine-tuning")
+    flags.add_argument("--few", type=int, default=30, help="labels of each move for fine-tuning")
     flags.add_argument("--limit", type=int, default=600, help="clips of each labelled set")
     flags.add_argument("--gallery", type=int, default=100, help="clips among which one is looked for")
-    flags.add_argument("--epochs", type=int, default=15, help="of fine-tuning")
+    flags.add_argument("--epochs", type=int, default=6, help="of fine-tuning")
     options = flags.parse_args()
     parts: list[str] = []
     made: dict[str, Callable[[], str]] = {}
