@@ -1,5 +1,5 @@
 # make demo   set everything up and train a masked autoencoder on the sample images
-# make test   set everything up and run every test
+# make test   set everything up and run every test, in JOBS=2 processes of one thread
 # make setup  only create .venv with the core and the first-party plugins (editable)
 
 PYTHON ?= python3
@@ -10,6 +10,7 @@ PLUGINS := plugins/mmask-image plugins/mmask-text plugins/mmask-audio plugins/mm
 RUNTIME := $(VENV)/.runtime
 TESTING := $(VENV)/.testing
 DEMO_OUT ?= runs/demo
+JOBS ?= 2
 
 .PHONY: setup demo test lint clean
 .DEFAULT_GOAL := setup
@@ -33,7 +34,7 @@ demo: $(RUNTIME)
 
 test: $(TESTING)
 	$(BIN)/python -m ruff check mmask plugins tests tools
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 lint: $(TESTING)
 	$(BIN)/python -m ruff check mmask plugins tests tools

@@ -58,7 +58,7 @@ def read_parts(folder: Path, like: Mapping[str, torch.Tensor] | None = None) -> 
         if own is not None and own.shape == about.size:  # type: ignore[union-attr]  # tensors alone are stored
             found[name] = torch.empty_like(own.detach())
         else:
-            found[name] = torch.empty(about.size, dtype=about.properties.dtype)  # type: ignore[union-attr]
+            found[name] = torch.empty(about.size, dtype=about.properties.dtype)  # type: ignore[union-attr]  # likewise
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # as it should be
         load(found, storage_reader=HuggingFaceStorageReader(str(folder)), no_dist=True)
