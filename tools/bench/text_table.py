@@ -25,26 +25,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import shlex
-import sys
-import threading
-import time
-from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import product
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
+from table import STEP, TUNING_SHARE, Commands, parser
 from text_floor import floor
 from text_render import RANDOM, SETS, TFIDF, TFIDF_SEEN, put, render
 
-THREADS = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
-STEP = 3.0  # between neighbouring learning rates
 STD = 0.02 * 768**0.5  # over the root of the width: products start as large as in networks of 768
-TUNING_SHARE = 0.25
 
 
 @dataclass(frozen=True)
@@ -70,54 +59,14 @@ ARMS = {
 FLOORS = {"bert15": "BERT", "electra": "ELECTRA", "mosaic": "MosaicBERT"}
 
 
-def work(words: list[str], log: Path) -> tuple[int, float]:
-    """In a worker: ``mmask`` with these words, what it prints into ``log`` -> exit status, processor seconds."""
-    from mmask.cli.main import run
-
-    with log.open("w") as to:
-        for stream in (1, 2):
-            os.dup2(to.fileno(), stream)
-    start = time.process_time()
-    code = run(words)
-    sys.stdout.flush()
-    return code, time.process_time() - start
-
-
-class Bench:
+class Bench(Commands):
     """The commands, what they took, and their results on disk."""
 
     def __init__(self, options: argparse.Namespace) -> None:
-        self.given, self.out = options, options.out.resolve()
+        super().__init__(options.out, options.jobs, dry=options.dry)
+        self.given = options
         self.steps = max(4, options.tokens // (options.batch_size * options.length))
         self.vocabulary = self.out / "vocabulary.json"
-        self._lock = threading.Lock()
-        os.environ.update(THREADS)  # before the workers start
-        self._pool = ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn"))
-
-    def _once(self, item: str, shown: str, call: Callable[[Path], tuple[int, float]]) -> None:
-        """What is done is not done again."""
-        done = self.out / "done" / f"{item}.json"
-        if done.exists():
-            return
-        if self.given.dry:
-            print(shown)
-            return
-        log = self.out / "logs" / f"{item}.txt"
-        for path in (done, log):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        code, seconds = call(log)
-        if code:
-            raise SystemExit(f"{shown} failed:\n{log.read_text()[-3000:]}")
-        aside = done.with_suffix(".part")
-        aside.write_text(json.dumps({"seconds": seconds, "command": shown}))
-        aside.replace(done)
-        with self._lock:
-            print(f"{item}: {seconds:.0f} s", flush=True)
-
-    def mmask(self, item: str, *words: str | Path | int) -> None:
-        """Run ``mmask`` once for ``item`` and note its processor seconds."""
-        command = ["mmask", *map(str, words)]
-        self._once(item, shlex.join(command), lambda log: self._pool.submit(work, command[1:], log).result())
 
     def shards(self, name: str, split: str) -> str:
         """Shards of a set that tools/fetch_text.py wrote."""
@@ -156,7 +105,7 @@ class Bench:
         )
         return folder
 
-    def tune(self, key: str) -> float:
+    def rate(self, key: str) -> float:
         """The learning rate of an arm, by the loss on training texts of which a short run has seen few."""
         arm, losses = ARMS[key], {}
         for lr in (arm.lr / STEP, arm.lr, arm.lr * STEP):
@@ -184,9 +133,7 @@ class Bench:
             item = f"{kind}-{seed}-{name}-linear"
             words = (self.shards(name, "train"), self.shards(name, "val"), self.given.few, seed, self.given.limit,
                      self.out / "results" / f"{item}.json", seen)
-            self._once(item, f"# {kind} of {name}, seed {seed}", lambda log, words=words: (
-                0, self._pool.submit(floor, *words).result()
-            ))
+            self.call(item, f"# {kind} of {name}, seed {seed}", floor, *words)
 
     def one(self, key: str, seed: int, lr: float) -> None:
         """An arm's seed, and the floors that belong to it."""
@@ -199,14 +146,11 @@ class Bench:
     def run(self) -> dict[str, float]:
         """Everything -> the learning rate of each arm."""
         keys, seeds = self.given.arms, range(self.given.seeds)
-        with ThreadPoolExecutor(1 if self.given.dry else self.given.jobs) as pool:
-            self.words()
-            rates = dict(zip(keys, _all(pool, self.tune, keys), strict=True))
-            _all(pool, self.tfidf, seeds)
-            _all(pool, lambda pair: self.one(pair[0], pair[1], rates[pair[0]]),
-                 [(key, seed) for seed in seeds for key in keys])
-        self._pool.shutdown()
-        (self.out / "rates.json").write_text(json.dumps(rates, indent=1))
+        self.words()
+        rates = dict(zip(keys, self.all(self.rate, keys), strict=True))
+        self.all(self.tfidf, seeds)
+        self.all(lambda pair: self.one(*pair, rates[pair[0]]), [(key, seed) for seed in seeds for key in keys])
+        self.close(rates)
         return rates
 
 
@@ -216,38 +160,19 @@ def _held_out(run: Path) -> float:
     return [float(row["val_loss"]) for row in rows if "val_loss" in row][-1]
 
 
-def _all(pool: ThreadPoolExecutor, work: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
-    """The results in order; the first failure stops what has not begun."""
-    futures = [pool.submit(work, item) for item in items]
-    try:
-        return [future.result() for future in futures]
-    except BaseException:
-        for future in futures:
-            future.cancel()
-        raise
-
-
 def main() -> None:
     """Run what is missing and print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="what tools/fetch_text.py wrote")
-    parser.add_argument("--out", type=Path, default=Path("runs/text"))
-    parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--tokens", type=int, default=1_000_000, help="seen by each arm in pretraining")
-    parser.add_argument("--length", type=int, default=64, help="places of a pack")
-    parser.add_argument("--batch-size", type=int, default=16, help="packs of a step")
-    parser.add_argument("--vocabulary", type=int, default=2048)
-    parser.add_argument("--width", type=int, default=64)
-    parser.add_argument("--depth", type=int, default=2)
-    parser.add_argument("--few", type=int, default=40, help="labels of each class")
-    parser.add_argument("--limit", type=int, default=1200, help="samples of each labelled set")
-    parser.add_argument("--epochs", type=int, default=5, help="of fine-tuning")
-    parser.add_argument("--jobs", type=int, default=1, help="processes side by side, one thread each")
-    parser.add_argument("--doc", type=Path, help="a page whose table between the two marks is replaced")
-    parser.add_argument("--dry", action="store_true", help="print the commands")
-    options = parser.parse_args()
-    options.out.mkdir(parents=True, exist_ok=True)
+    flags = parser(__doc__, ARMS, "runs/text")
+    flags.add_argument("--tokens", type=int, default=1_000_000, help="seen by each arm in pretraining")
+    flags.add_argument("--length", type=int, default=64, help="places of a pack")
+    flags.add_argument("--batch-size", type=int, default=16, help="packs of a step")
+    flags.add_argument("--vocabulary", type=int, default=2048)
+    flags.add_argument("--width", type=int, default=64)
+    flags.add_argument("--depth", type=int, default=2)
+    flags.add_argument("--few", type=int, default=40, help="labels of each class")
+    flags.add_argument("--limit", type=int, default=1200, help="samples of each labelled set")
+    flags.add_argument("--epochs", type=int, default=5, help="of fine-tuning")
+    options = flags.parse_args()
     bench = Bench(options)
     rates = bench.run()
     if options.dry:
