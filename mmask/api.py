@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from mmask.layers.segments import Segments  # noqa: F401
     from mmask.layers.transformer import ACTIVATIONS, LayerParts, StackParts, Transformer  # noqa: F401
     from mmask.library import load_run  # noqa: F401
+    from mmask.loss.weighing import weighed  # noqa: F401
     from mmask.mask.partners import partners  # noqa: F401
     from mmask.protocols import *  # noqa: F403
     from mmask.recipe.schema import *  # noqa: F403
@@ -70,6 +71,7 @@ _TABLE = {
         "ViewSection", "use",
     ),
     "mmask.data.source": ("open_source",),
+    "mmask.loss.weighing": ("weighed",),
     "mmask.mask.partners": ("partners",),
     "mmask.tokenize.grid": ("grid_shape", "patchify", "unpatchify"),
     "mmask.layers.positions": ("resize_positions", "sincos", "sinusoid"),

@@ -58,6 +58,7 @@ def mmask_components() -> tuple[Component, ...]:
         Component("masker", "units", "mmask.mask.units:UnitMasker", "square units of places, an exact number (SimMIM)"),
         Component("corruption", "token", "mmask.corrupt.token:MaskToken", "hidden places become the mask token (BEiT)"),
         Component("loss", "l1", "mmask.loss.absolute:MeanAbsoluteError", "absolute error, averaged in each place"),
+        Component("loss", "cosine", "mmask.loss.cosine:CosineDistance", "one minus the cosine (features of a teacher)"),
         Component("loss", "cells", "mmask.loss.cells:CellError", "the distance at scored cells (TERA)"),
         Component("loss", "info-nce", "mmask.loss.contrast:InfoNce", "the right one among a sample's others (SSAST)"),
         Component("loss", "cross-entropy", "mmask.loss.entropy:CrossEntropy", "-log softmax of the right id, in nats"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from mmask.errors import PlanError
+from mmask.loss.weighing import weighed
 from mmask.types import Prediction, Target, Term
 
 
@@ -23,7 +24,4 @@ class MeanAbsoluteError:
         dtype = torch.promote_types(value.dtype, torch.float32)
         each = (value.to(dtype) - truth.to(value.device, dtype)).abs().flatten(1)
         each = each.sum(1) / max(1, each.shape[1])
-        for weight in (prediction.scored.weight, target.weight):
-            if weight is not None:
-                each = each * weight.to(each.device, dtype)
-        return Term(each.sum(), prediction.scored.count())
+        return Term(weighed(each, prediction, target).sum(), prediction.scored.count())

@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from mmask.errors import PlanError
+from mmask.loss.weighing import weighed
 from mmask.types import Prediction, Share, Target, Term
 
 
@@ -27,11 +28,9 @@ class BinaryCrossEntropy:
                 f" {tuple(truth.shape)}"
             )
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        weights = [w for w in (prediction.scored.weight, target.weight) if w is not None]
-        each = F.binary_cross_entropy_with_logits(logits, truth.to(logits), reduction="none" if weights else "sum")
-        for weight in weights:
-            each = each * weight.to(each.device, each.dtype)
-        return Term(each.sum(), prediction.scored.count())
+        alike = prediction.scored.weight is None and target.weight is None
+        each = F.binary_cross_entropy_with_logits(logits, truth.to(logits), reduction="sum" if alike else "none")
+        return Term(weighed(each, prediction, target).sum(), prediction.scored.count())
 
     def metrics(self, prediction: Prediction, target: Target) -> Mapping[str, Share]:
         """``rate`` of yes among the places; ``accuracy``, ``precision`` and ``recall`` of the answer p > 0; ``auc``,

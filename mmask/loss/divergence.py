@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from mmask.errors import PlanError, RecipeError
+from mmask.loss.weighing import weighed
 from mmask.types import Prediction, Share, Target, Term
 
 
@@ -37,10 +38,7 @@ class Divergence:
         each = F.kl_div(logits.log_softmax(-1), shares.to(logits.device, logits.dtype), reduction="none").sum(-1)
         if self.over == "mean":
             each = each / logits.shape[1]
-        for weight in (prediction.scored.weight, target.weight):
-            if weight is not None:
-                each = each * weight.to(each.device, each.dtype)
-        return Term(each.sum(), prediction.scored.count())
+        return Term(weighed(each, prediction, target).sum(), prediction.scored.count())
 
     def metrics(self, prediction: Prediction, target: Target) -> Mapping[str, Share]:
         """``accuracy``: the share of scored places whose largest logit is the largest share."""

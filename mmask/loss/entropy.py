@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from mmask.errors import PlanError
+from mmask.loss.weighing import weighed
 from mmask.types import Prediction, Share, Target, Term
 
 
@@ -31,11 +32,9 @@ class CrossEntropy:
                 hint="a target of values needs a regression loss such as mse or l1",
             )
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        weights = [w for w in (prediction.scored.weight, target.weight) if w is not None]
-        each = F.cross_entropy(logits, ids.to(logits.device), reduction="none" if weights else "sum")
-        for weight in weights:
-            each = each * weight.to(each.device, each.dtype)
-        return Term(each.sum(), prediction.scored.count())
+        alike = prediction.scored.weight is None and target.weight is None
+        each = F.cross_entropy(logits, ids.to(logits.device), reduction="sum" if alike else "none")
+        return Term(weighed(each, prediction, target).sum(), prediction.scored.count())
 
     def metrics(self, prediction: Prediction, target: Target) -> Mapping[str, Share]:
         """``accuracy``: the share of scored places whose largest logit is the right one."""

@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from mmask.errors import PlanError
+from mmask.loss.weighing import weighed
 from mmask.types import Prediction, Target, Term
 
 
@@ -35,7 +36,7 @@ class MeanSquaredError:
                 total = F.mse_loss(value, truth, reduction="sum") / size
             else:
                 each = F.mse_loss(value, truth, reduction="none").flatten(1).mean(1)
-                total = (each * _weight(scored.weight, target.weight, each)).sum()
+                total = weighed(each, prediction, target).sum()
         return Term(total, scored.count())
 
 
@@ -43,8 +44,3 @@ def _no_autocast(device: str) -> AbstractContextManager[None]:
     """Full precision where the device knows autocast; ``meta``, on which memory is estimated, does not."""
     known = torch.amp.autocast_mode.is_autocast_available(device)
     return torch.autocast(device, enabled=False) if known else nullcontext()
-
-
-def _weight(places: torch.Tensor | None, gate: torch.Tensor | None, like: torch.Tensor) -> torch.Tensor:
-    given = [weight.to(like.device, like.dtype) for weight in (places, gate) if weight is not None]
-    return given[0] if len(given) == 1 else given[0] * given[1]

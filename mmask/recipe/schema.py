@@ -170,6 +170,8 @@ class ViewSection(Section):
 class NetworkSection(Spec):
     """A network: an encoder component, its options, and how it is treated."""
 
+    stream: str | None = None
+    """The one stream it sees of a recipe with several; None shows it all of them."""
     frozen: bool = False
     """No gradients, evaluation mode, no optimizer."""
     ema_of: str | None = None

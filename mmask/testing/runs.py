@@ -24,19 +24,21 @@ def mmask(*words: str | Path) -> int:
     return run([str(word) for word in words])
 
 
-def recipe(name: str, overrides: Sequence[str] = (), *, profile: str = "none") -> Recipe:
-    """A recipe by name with overrides as on the command line (``"optim.lr=1e-3"``), and a profile of it."""
+def recipe(name: str | Path, overrides: Sequence[str] = (), *, profile: str = "none") -> Recipe:
+    """A recipe by name, or the path of a TOML file, with overrides as on the command line (``"optim.lr=1e-3"``), and a
+    profile of it."""
     from mmask.library import plugins
     from mmask.recipe.resolve import resolve
 
-    return resolve(plugins(), recipe=name, overrides=tuple(overrides), profile=profile).recipe
+    source = {"config": name} if isinstance(name, Path) else {"recipe": name}
+    return resolve(plugins(), **source, overrides=tuple(overrides), profile=profile).recipe
 
 
 def build(
-    made: str | Recipe, seed: int = 0, *, overrides: Sequence[str] = (), profile: str = "none",
+    made: str | Path | Recipe, seed: int = 0, *, overrides: Sequence[str] = (), profile: str = "none",
     stand_ins: Mapping[tuple[str, str], Callable[..., Any]] | None = None,
 ) -> MaskedModel:
-    """The model of a recipe (by name, or as it is) with weights drawn after ``torch.manual_seed(seed)``.
+    """The model of a recipe (by name, by file, or as it is) with weights drawn after ``torch.manual_seed(seed)``.
 
     stand_ins: (kind, name) -> what is called with the options instead of a component of that name, such as a
     tokenizer that says what a test tells it.
@@ -45,7 +47,7 @@ def build(
 
     from mmask.train.build import build_model
 
-    made = recipe(made, overrides, profile=profile) if isinstance(made, str) else made
+    made = recipe(made, overrides, profile=profile) if isinstance(made, str | Path) else made
     torch.manual_seed(seed)
     return build_model(made, _Replaced(stand_ins or {}))
 

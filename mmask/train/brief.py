@@ -23,7 +23,9 @@ def opening(resolved: Resolved) -> Iterator[str]:
         yield f"  no --data was given, so this run uses the sample data '{recipe.data.dataset}'. For your own:"
         yield "    data    --data 'shards/train-{000..127}.tar' --val shards/val.tar   (see: mmask data pack)"
         yield "    length  --steps N or --epochs N"
-        yield f"    size    --batch-size B, or any key=value of: mmask recipe show {recipe.name}"
+        origin = resolved.origins.get("name", "")
+        shown = recipe.name if origin.startswith("recipe ") else f"--config {origin}"
+        yield f"    size    --batch-size B, or any key=value of: mmask recipe show {shown}"
 
 
 def settings(resolved: Resolved) -> Iterator[str]:

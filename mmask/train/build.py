@@ -53,6 +53,7 @@ def build_model(recipe: Recipe, host: Builder) -> MaskedModel:
         emas=emas,
         program=_program(recipe),
         group=recipe.data.group,
+        sees={name: section.stream for name, section in recipe.networks.items() if section.stream is not None},
     )
 
 
@@ -81,7 +82,7 @@ def _network(
             hint="put the network it averages first",
         )
     spec = Spec.model_validate({"use": section.use, **section.options()})
-    wiring = {"tokenizers": tokenizers, "networks": networks, **_only("tokenizer", tokenizers)}
+    wiring = {"tokenizers": tokenizers, "networks": networks, **_only("tokenizer", tokenizers, section.stream)}
     return host.build("encoder", spec, where=where, **wiring)
 
 
@@ -134,7 +135,10 @@ def _view(
 def _objective(
     name: str, section: ObjectiveSection, recipe: Recipe, host: Builder, made: Mapping[str, Any]
 ) -> Objective:
-    wiring = {**made, **_only("tokenizer", made["tokenizers"])}
+    stream = section.stream
+    if stream is None and section.network in recipe.networks:
+        stream = recipe.networks[section.network].stream
+    wiring = {**made, **_only("tokenizer", made["tokenizers"], stream)}
     if section.network in made["networks"]:
         wiring["network"] = made["networks"][section.network]
     parts: dict[str, Any] = {}
@@ -154,10 +158,12 @@ def _objective(
     view = recipe.views.get(section.view)
     return MaskedObjective(
         name=name, network=section.network, view=section.view, plan=view.plan if view else None,
-        stream=section.stream, scored=section.scored, weight=section.weight, taps=section.taps, **parts,
+        stream=stream, scored=section.scored, weight=section.weight, taps=section.taps, **parts,
     )
 
 
-def _only(name: str, table: Mapping[str, Any]) -> dict[str, Any]:
-    """The single entry of a table as wiring; nothing when there are several."""
+def _only(name: str, table: Mapping[str, Any], key: str | None = None) -> dict[str, Any]:
+    """The entry ``key`` of a table as wiring, or its single one; nothing when there are several and no key."""
+    if key is not None and key in table:
+        return {name: table[key]}
     return {name: next(iter(table.values()))} if len(table) == 1 else {}

@@ -55,6 +55,7 @@ class MaskedModel(Gathering):
     emas: network name -> (the network it averages, decay); such networks start as copies and are frozen.
     program: which objectives a training step learns from; in evaluation mode every objective is computed.
     group: consecutive samples that belong together, whatever the objectives say (``data.group``).
+    sees: network name -> the one stream that it is shown; networks that are not named see all.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class MaskedModel(Gathering):
         emas: Mapping[str, tuple[str, float]] | None = None,
         program: Program | None = None,
         group: int = 1,
+        sees: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__()
         self.tokenizers = dict(tokenizers)
@@ -80,7 +82,7 @@ class MaskedModel(Gathering):
         self.objectives = nn.ModuleDict(objectives)  # type: ignore[arg-type]  # objectives hold their heads
         self.corruptions = _modules({name: made.corrupt for name, made in views.items()})
         self.emas, self.program = dict(emas or {}), program or Program()
-        self._group = group
+        self._group, self.sees = group, dict(sees or {})
         self.seed, self.exports, self.frozen = seed, exports, frozen | frozenset(self.emas)
         self.program.check(list(self.objectives))
         for name, (source, _) in self.emas.items():

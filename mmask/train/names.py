@@ -19,6 +19,9 @@ def check_names(recipe: Recipe) -> None:
             if not name or "." in name or hasattr(nn.ModuleDict, name):
                 raise RecipeError(f"{section}.{name}: torch keeps this name for itself", hint="choose another")
     _known("exports", recipe.exports, "network", recipe.networks)
+    for name, network in recipe.networks.items():
+        if network.stream is not None:
+            _known(f"networks.{name}.stream", network.stream, "stream", recipe.tokenize)
     for name, view in recipe.views.items():
         _check_view(f"views.{name}", name, view, recipe)
     for name, objective in recipe.objectives.items():

@@ -124,7 +124,7 @@ class ModelScene:
         if known is None:
             wanted = tuple(dict.fromkeys((*self._taps.get((network, view), ()), *taps)))
             with torch.set_grad_enabled(grad and torch.is_grad_enabled()):
-                known = self.model.network(network)(self.view(view), taps=wanted)
+                known = self.model.network(network)(self._seen(network, view), taps=wanted)
             self._encoded[network, view, grad] = known
         late = [tap for tap in taps if tap not in known.taps]
         if late:
@@ -133,6 +133,11 @@ class ModelScene:
                 hint="list it in the objective's taps, so that one pass serves every objective",
             )
         return known
+
+    def _seen(self, network: str, view: str) -> View:
+        """The view as a network is shown it."""
+        stream = self.model.sees.get(network)
+        return self.view(view) if stream is None else self.view(view).narrowed(stream)
 
     def predict(self, objective: str) -> Prediction:
         """An objective's prediction, made when first asked for, in whatever order objectives run."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mmask.errors import PlanError
 from mmask.types.plan import MaskPlan
@@ -30,6 +30,13 @@ class View:
         if len(self.tokens) != 1:
             raise PlanError(f"view '{self.name}' has streams {sorted(self.tokens)}; name the one to use")
         return next(iter(self.tokens.values()))
+
+    def narrowed(self, stream: str) -> View:
+        """The view of one stream, for a network that knows no other. Raises PlanError when there is none."""
+        if stream not in self.tokens:
+            raise PlanError(f"view '{self.name}' has no stream '{stream}'; it has {sorted(self.tokens)}")
+        plans = {name: plan for name, plan in self.plans.items() if name == stream}
+        return replace(self, tokens={stream: self.tokens[stream]}, plans=plans)
 
     def visible(self, layer: int) -> Visibility:
         """What layer ``layer`` may see, beside padding."""

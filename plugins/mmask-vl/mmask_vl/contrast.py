@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import log
+from math import log, log1p
 from typing import Any, Literal
 
 import torch
@@ -59,18 +59,28 @@ class ContrastLoss(nn.Module):
         return -F.logsigmoid(sign * (logits + self.bias)).sum(), right
 
 
+    def constant(self, pairs: int) -> float:
+        """The loss of a pair for who takes all of ``pairs`` for equally near, at the best of scales and biases."""
+        if self.kind == "softmax":
+            return log(pairs)
+        return log(pairs) - (pairs - 1) * log1p(-1 / pairs) if pairs > 1 else 0.0
+
+
 def gathered(x: Tensor) -> Tensor:
     """(B, D) of every rank -> (ranks * B, D), in their order; gradients flow back to each."""
-    ranks = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
-    if ranks == 1:
+    if _ranks() == 1:
         return x
-    slots = x.new_zeros(ranks, *x.shape)
+    slots = x.new_zeros(_ranks(), *x.shape)
     slots = torch.cat([slots[: _rank()], x[None], slots[_rank() + 1 :]])
     return across_ranks(slots).flatten(0, 1)
 
 
 def _rank() -> int:
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+
+
+def _ranks() -> int:
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 class Contrast(nn.Module):
@@ -150,6 +160,12 @@ class Contrast(nn.Module):
             f"{self.name}_scale": self.loss.factor().detach()[0],
         }
         return Losses({self.name: Term(total, count, self.weight, "samples")}, told)
+
+    def trivial(self, scene: Scene) -> Losses:
+        """Of who finds all of the step equally near: ln B where one of B is chosen."""
+        count = float(len(scene.batch))
+        each = self.loss.constant(len(scene.batch) * _ranks())
+        return Losses({self.name: Term(torch.tensor(each * count), count, self.weight, "samples")})
 
 
 def pooled(encoded: Encoded) -> Tensor:

@@ -78,4 +78,6 @@ def _encoder(model: Any) -> OpenClipEncoder:
     if not isinstance(model.encoder, OpenClipEncoder):
         raise ExportError(f"this format holds models of open_clip, not a {type(model.encoder).__name__}",
                           hint="use --format safetensors")
+    if len(model.encoder.sides) < 2:
+        raise ExportError("the network is one side of a model of open_clip alone", hint="use --format safetensors")
     return model.encoder

@@ -44,6 +44,18 @@ def test_equal_sides_are_told_apart_and_the_scale_stays_below_its_bound():
     torch.testing.assert_close(ContrastLoss().factor(), torch.tensor([1 / 0.07]))
 
 
+@pytest.mark.parametrize("kind", ["softmax", "sigmoid"])
+def test_who_finds_all_equally_near_has_the_trivial_loss(kind):
+    made = Contrast(name="c", section=SECTION, networks=NETWORKS, second={"network": "right"}, dim=3, kind=kind)
+    told = made.trivial(SimpleNamespace(batch=range(8))).terms["c"]
+    same = torch.ones(8, 3)
+    losses = []
+    for bias in torch.linspace(-6, 6, 1201).tolist() if kind == "sigmoid" else [0.0]:
+        loss = ContrastLoss(kind=kind, scale=-30.0, bias=bias)
+        losses.append(loss(same, same)[0].item() / 8)
+    assert told.mean().item() == pytest.approx(min(losses), rel=1e-4) and told.count == 8
+
+
 def test_sides_that_are_the_same_or_unknown_or_do_not_meet_are_refused():
     for options, said in (({}, "with itself"), ({"second": {"network": "none"}}, "a side is"),
                           ({"second": {"network": "right"}, "dim": None}, "need a dim")):

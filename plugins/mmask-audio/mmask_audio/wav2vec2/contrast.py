@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmask.api import PlanError, Prediction, RecipeError, Scored, Target, Term
+from mmask.api import PlanError, Prediction, RecipeError, Scored, Target, Term, weighed
 
 
 class SampledContrast:
@@ -33,13 +33,11 @@ class SampledContrast:
                 f"sampled contrast takes negatives and codes beside equal shapes, not {tuple(said.shape)} against "
                 f"{tuple(truth.shape)} with {sorted(extra)}", hint="use target 'gumbel-codes'",
             )
-        weights = [w for w in (prediction.scored.weight, target.weight) if w is not None]
+        alike = prediction.scored.weight is None and target.weight is None
         logits = self.logits(said, truth, extra["negatives"], extra["ids"], prediction.scored)
         right = torch.zeros(len(logits), dtype=torch.int64, device=logits.device)
-        each = F.cross_entropy(logits, right, reduction="none" if weights else "sum")
-        for weight in weights:
-            each = each * weight.to(each.device, each.dtype)
-        return Term(each.sum(), prediction.scored.count())
+        each = F.cross_entropy(logits, right, reduction="sum" if alike else "none")
+        return Term(weighed(each, prediction, target).sum(), prediction.scored.count())
 
     def logits(self, said: Tensor, truth: Tensor, negatives: Tensor, ids: Tensor, scored: Scored) -> Tensor:
         """(S, 1 + K), the positive first; -inf at negatives that are the positive."""
