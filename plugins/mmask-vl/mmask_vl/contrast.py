@@ -133,7 +133,12 @@ class Contrast(nn.Module):
         if stream not in self.sides or "" in self.sides:
             raise PlanError(f"objective '{self.name}' compares {self.sides}, not '{stream}'",
                             hint="name the streams: options.first.stream and options.second.stream")
-        made = self._vectors(scene, self.sides.index(stream), "clean")
+        which = self.sides.index(stream)
+        network: Any = scene.network(self.ends[which]["network"])
+        if getattr(network, "apart", False):  # the other side need not be made
+            made = self.project[which](pooled(network(scene.view("clean").narrowed(stream)).stream(stream)))
+        else:
+            made = self._vectors(scene, which, "clean")
         return {"vectors": F.normalize(made.to(torch.promote_types(made.dtype, torch.float32)), dim=-1)}
 
     def pair_scores(self, model: Any, first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> Tensor:

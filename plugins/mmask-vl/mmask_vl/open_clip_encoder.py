@@ -28,10 +28,12 @@ class OpenClipEncoder(nn.Module):
     EVA (Fang et al. 2022) takes them for targets. open_clip's own ViT with a [CLS] state has them.
     tokenizers (wired): ``patch`` normalised as the model wants it, and ``ids``.
 
+    Streams never meet (``apart``), so a view of one of them is enough to know that one.
     With ``frozen = true`` it is a teacher: target ``latents`` reads its places, objective ``contrast`` its vectors.
     """
 
     prefix = 0
+    apart = True
 
     def __init__(
         self, *, tokenizers: Mapping[str, Any], model: str = "", dim: int = 512, vision: dict[str, Any] | None = None,
@@ -89,19 +91,22 @@ class OpenClipEncoder(nn.Module):
         return [block for module in self.clip.modules() for block in getattr(module, "resblocks", ())]
 
     def forward(self, view: View, *, taps: Sequence[str] = ()) -> Encoded:
-        """Streams ``image`` and ``text``, of each the vector ``pooled`` (B, width), and with ``places`` the picture's
-        state (B, N, width); the network's own are those of the picture, if it sees one. No taps."""
+        """Streams ``image`` and ``text``, those that the view has, of each the vector ``pooled`` (B, width), and with
+        ``places`` the picture's state (B, N, width); the network's own are those of the picture, if it sees one. No
+        taps."""
         if taps:
             raise PlanError(f"encoder 'open-clip' has no tap '{taps[0]}'")
         streams = {}
-        if self.text:
-            words = view.tokens[self.text]
-            streams[self.text] = Encoded(words.layout, pooled=self.texts(words))
-        if self.image:
+        if self.image in view.tokens:
             tokens = view.tokens[self.image]
             pooled, states = self.pictures(tokens)
             streams[self.image] = Encoded(tokens.layout, states, pooled=pooled)
-        own = streams[self.image or self.text]
+        if self.text in view.tokens:
+            words = view.tokens[self.text]
+            streams[self.text] = Encoded(words.layout, pooled=self.texts(words))
+        if not streams:
+            raise PlanError(f"view '{view.name}' has none of the streams {self.sides} that open_clip's model sees")
+        own = next(iter(streams.values()))
         return Encoded(own.layout, own.state, pooled=own.pooled, streams=streams)
 
     def _kind(self) -> torch.dtype:

@@ -58,6 +58,10 @@ def test_pairs_of_halves_are_the_logits_of_the_loss(run):
     both = torch.nn.functional.cross_entropy(scores, own) + torch.nn.functional.cross_entropy(scores.t(), own)
     torch.testing.assert_close(objective(scene)["contrast"], both / 2)
     own = scene.encode("encoder", "clean")
+    asked = []
+    network.clip.visual.register_forward_hook(lambda *_: asked.append("image"))
+    torch.testing.assert_close(objective.side(scene, "text")["vectors"], halves[0]["vectors"])
+    assert not asked  # no picture is looked at where words are asked for
     padded = torch.nn.functional.pad(ids, (0, 7))
     torch.testing.assert_close(own.stream("text").pooled, network.clip.encode_text(padded))
 
