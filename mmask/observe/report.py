@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,11 +12,11 @@ from typing import Any
 
 from mmask.errors import UsageError
 from mmask.observe.charts import Series, chart, short, smooth
-from mmask.observe.figures import list_figures
 from mmask.observe.metrics import read_rows
+from mmask.observe.shots import shots
 
 Row = Mapping[str, Any]
-_SHOWN = 7  # pictures; the files of the others stay in figures/
+_COLOURS = ("c1", "c2", "c4", "c5", "c6", "c3")
 
 
 def write_report(run: Path) -> Path:
@@ -39,7 +38,7 @@ def page(run: Path) -> str:
     title = escape(f"{recipe.get('name', run.name)} · {run.name}")
     style, script = _part("report.css"), _part("report.js")
     body = "\n".join([
-        _head(run, recipe, rows, steps), _tiles(run, rows, steps), _charts(rows, recipe), _shots(run),
+        _head(run, recipe, rows, steps), _tiles(run, rows, steps), _charts(rows, recipe), shots(run),
         _recipe(recipe), _environment(env),
     ])
     return (
@@ -107,8 +106,11 @@ def _charts(rows: Sequence[Row], recipe: Row) -> str:
     cards = [_card("Loss", chart(_losses(rows), label="loss by step", wide=True), wide=True)]
     for title, name, style, percent in (
         ("Learning rate", "lr", "c1", False), ("Gradient norm", "grad_norm", "c1", False),
-        ("Samples a second", "samples_per_s", "c4", False), ("Time spent waiting for data", "data_wait", "c2", True),
+        ("Samples a second", "samples_per_s", "c4", False), ("Tokens a second", "tokens_per_s", "c4", False),
+        ("Time spent waiting for data", "data_wait", "c2", True),
     ):
+        if name == "tokens_per_s" and not _of(rows, name):
+            continue
         points = _of(rows, name)[1 if percent or style == "c4" else 0 :]  # the first row holds the start-up
         line = Series(title.lower(), points, style)
         cards.append(_card(title, chart([line], label=title, percent=percent, zero=True)))
@@ -117,8 +119,7 @@ def _charts(rows: Sequence[Row], recipe: Row) -> str:
     cards += [_metric(name, names, rows) for name, names in said.items()]
     terms = [name for name in _terms(rows) if name not in {one for names in said.values() for one in names}]
     if len(terms) > 1:
-        series = [Series(name, _of(rows, name), f"c{i % 4 + 1}") for i, name in enumerate(terms)]
-        cards.append(_card("Loss terms", chart(series, label="loss terms", wide=True), wide=True))
+        cards.append(_card("Loss terms", chart(_both(terms, "", rows), label="loss terms", wide=True), wide=True))
     return f'<h2>Curves</h2><section class="charts">{"".join(cards)}</section>'
 
 
@@ -126,7 +127,7 @@ def _probes(rows: Sequence[Row]) -> list[str]:
     """Accuracies on one chart, the effective rank on another."""
     odd = ("probe_rank", "probe_std", "probe_collapse")
     names = [n for n in dict.fromkeys(name for row in rows for name in row) if n.startswith("probe_") and n not in odd]
-    lines = [Series(n.removeprefix("probe_"), _of(rows, n), f"c{i % 4 + 1}") for i, n in enumerate(names)]
+    lines = [Series(n.removeprefix("probe_"), _of(rows, n), _colour(i)) for i, n in enumerate(names)]
     rank = _of(rows, "probe_rank")
     made = []
     if lines:
@@ -146,13 +147,23 @@ def _metrics(rows: Sequence[Row], recipe: Row) -> dict[str, list[str]]:
 
 
 def _metric(objective: str, names: Sequence[str], rows: Sequence[Row]) -> str:
-    lines = []
-    for i, name in enumerate(names):
-        bare, style = name.removeprefix(f"{objective}_"), f"c{i % 4 + 1}"
-        lines.append(Series(bare, smooth(_of(rows, name)), style))
-        lines.append(Series(f"{bare}, held out", _of(rows, f"val_{name}"), f"{style} dots"))
+    lines = _both(names, f"{objective}_", rows)
     share = all(0 <= y <= 1 for line in lines for _, y in line.points)
     return _card(f"Metrics of {objective}", chart(lines, label=f"metrics of {objective}", percent=share, zero=share))
+
+
+def _both(names: Sequence[str], before: str, rows: Sequence[Row]) -> list[Series]:
+    """Of each column its line while training and its dots on held-out samples, in one colour."""
+    lines = []
+    for i, name in enumerate(names):
+        bare = name.removeprefix(before)
+        lines.append(Series(bare, smooth(_of(rows, name)), _colour(i)))
+        lines.append(Series(f"{bare}, held out", _of(rows, f"val_{name}"), f"{_colour(i)} dots"))
+    return lines
+
+
+def _colour(number: int) -> str:
+    return _COLOURS[number % len(_COLOURS)]
 
 
 def _losses(rows: Sequence[Row]) -> list[Series]:
@@ -174,7 +185,7 @@ def _of(rows: Sequence[Row], name: str) -> list[tuple[float, float]]:
 
 _KNOWN = {
     "step", "epoch", "loss", "lr", "grad_norm", "samples_per_s", "data_wait", "samples", "skipped", "stamp",
-    "mask_ratio",
+    "mask_ratio", "tokens", "tokens_per_s",
 }
 
 
@@ -185,37 +196,6 @@ def _terms(rows: Sequence[Row]) -> list[str]:
 
 def _card(title: str, body: str, *, wide: bool = False) -> str:
     return f'<div class="card{" wide" if wide else ""}"><h3>{escape(title)}</h3>{body}</div>'
-
-
-def _shots(run: Path) -> str:
-    found = list_figures(run / "figures")
-    if not found:
-        return ""
-    spots = {round(i * (len(found) - 1) / max(1, min(_SHOWN, len(found)) - 1)) for i in range(_SHOWN)}
-    shown = [found[i] for i in sorted(spots) if i < len(found)]
-    parts = []
-    for step, path in reversed(shown):
-        data = base64.b64encode(path.read_bytes()).decode()
-        name = f"after step {step:,}" if step else "before training"
-        parts.append(
-            f'<figure><figcaption><b>{name}</b></figcaption>'
-            f'<img alt="reconstruction {name}" src="data:image/png;base64,{data}">'
-            f"{_moving(path.with_suffix('.webp'), name)}</figure>"
-        )
-    rest = len(found) - len(shown)
-    more = f'<p class="soft">{rest} more in figures/</p>' if rest > 0 else ""
-    return (
-        "<h2>Reconstructions over time</h2>"
-        '<p class="soft">The same held-out samples under the same plans, newest first.</p>'
-        f'<div class="card"><section class="shots">{"".join(parts)}</section>{more}</div>'
-    )
-
-
-def _moving(path: Path, name: str) -> str:
-    if not path.is_file():
-        return ""
-    data = base64.b64encode(path.read_bytes()).decode()
-    return f'<img alt="moving reconstruction {name}" src="data:image/webp;base64,{data}">'
 
 
 def _recipe(recipe: Row) -> str:

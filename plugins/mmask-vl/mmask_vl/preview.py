@@ -19,10 +19,20 @@ _WARM = np.array([214, 60, 40], np.float32)
 _LEFT, _FOOT, _GAP = 10, 34, 8
 
 
+def warmth(shares: np.ndarray) -> np.ndarray:
+    """(words, R) shares of a word -> (words, R) in [0, 1]: how far a region's share is above an even one, as a part of
+    the largest excess of all these words, which counts as no less than one more even share."""
+    if not shares.size:
+        return shares
+    excess = shares * shares.shape[1] / np.maximum(shares.sum(1, keepdims=True), 1e-12) - 1
+    warm: np.ndarray = np.clip(excess / max(1.0, float(excess.max())), 0, 1)
+    return warm
+
+
 @dataclass(frozen=True)
 class Row:
     """One pair as it is drawn. boxes: (R, 4). hidden: (R,) bool. back: (S, S, 3) uint8. caption: its words, hidden ones
-    in brackets. words: those that are drawn. shares: (words, R), rows of the plan of transport, the largest 1."""
+    in brackets. words: those that are drawn. shares: (words, R) in [0, 1], how warm."""
 
     boxes: np.ndarray
     hidden: np.ndarray
@@ -34,8 +44,9 @@ class Row:
 
 class WordsAndRegions:
     """A line for each pair: the picture with its regions, hidden ones dark; then, after a prediction, the same picture
-    once for each word, its regions as warm as the plan of transport sends the word there, or as much as the word looks
-    there. Below: the caption, hidden words in brackets with the model's guess behind an arrow.
+    once for each word, its regions as warm as the plan of transport sends the word there, or the word looks there,
+    beyond what even shares would give; even shares stay pale. Below: the caption, hidden words in brackets with the
+    model's guess behind an arrow.
 
     The picture is the batch's field ``image`` where the recipe decodes one. Without it regions show their first
     3 · mosaic² features as colours, which is right for regions of `mmask_vl.describe`; mosaic 0 draws outlines alone.
@@ -88,8 +99,8 @@ class WordsAndRegions:
             drawn = words[: self.words]
             warm = np.zeros((0, count))
             if shares is not None:
-                warm = shares[row, :count, [place for place, _ in drawn]].cpu().numpy().reshape(len(drawn), count)
-                warm = warm / np.maximum(warm.max(1, keepdims=True, initial=0.0), 1e-12)
+                places = [place for place, _ in drawn]
+                warm = warmth(shares[row, :count, places].cpu().numpy().reshape(len(drawn), count))
             image = scene.batch["image"][row].cpu() if "image" in scene.batch.fields else None
             back = picture_of(features[row, :count], boxes[row, :count], image, self.tile, self.mosaic)
             made.append(Row(boxes[row, :count, :4], hidden[row, :count], back, caption,

@@ -9,6 +9,7 @@ import torch
 from mmask import testing
 from mmask.api import Batch, CheckpointError
 from mmask.testing import check_denominators
+from mmask_vl.preview import warmth
 from mmask_vl.uniter_weights import UniterWeights, parts_of
 
 SMALL = ["networks.encoder.width=16", "networks.encoder.depth=2", "networks.encoder.heads=2"]
@@ -132,3 +133,11 @@ def test_the_preview_draws_plans_alone_and_alignment():
     assert plan.dtype == whole.dtype == np.uint8
     assert plan.shape[2] == 3 and whole.shape[0] == plan.shape[0] and whole.std() > 0
     assert model.training
+
+
+def test_regions_are_warm_beyond_an_even_share():
+    even, sharp = np.full((1, 4), 0.2), np.array([[0.0, 0.0, 0.0, 1.0]])
+    assert not warmth(even).any()
+    assert warmth(sharp).tolist() == [[0, 0, 0, 1]]
+    both = warmth(np.concatenate([even, sharp, [[0.1, 0.1, 0.1, 0.15]]]))
+    assert not both[0].any() and both[1, 3] == 1 and 0 < both[2, 3] < 0.2

@@ -74,7 +74,8 @@ def test_a_report_of_a_run_that_has_just_begun_is_written(tmp_path: Path) -> Non
 
 def test_metrics_of_an_objective_have_a_chart_of_their_own(tmp_path: Path) -> None:
     (tmp_path / "recipe.toml").write_text('name = "x"\n[objectives.words]\nuse = "masked"\n')
-    rows = [{"step": s, "loss": 2.0, "words": 2.0, "other": 3.0, "words_accuracy": s / 9} for s in (1, 2, 3)]
+    each = {"loss": 2.0, "words": 2.0, "other": 3.0, "tokens": 9, "tokens_per_s": 9.0}
+    rows = [{"step": s, **each, "words_accuracy": s / 9} for s in (1, 2, 3)]
     rows[2] |= {"val_loss": 2.0, "val_words": 2.0, "val_words_accuracy": 0.4}
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     page = write_report(tmp_path).read_text()
@@ -83,7 +84,17 @@ def test_metrics_of_an_objective_have_a_chart_of_their_own(tmp_path: Path) -> No
     assert "accuracy, held out" in card
     assert '"percent": true' in card
     terms = page[page.index("<h3>Loss terms") :]
-    assert "words_accuracy" not in terms[: terms.index("</figure>")]
+    terms = terms[: terms.index("</figure>")]
+    assert "words_accuracy" not in terms and "tokens" not in terms and "words, held out" in terms
+    assert "<h3>Tokens a second" in page
+
+
+def test_pictures_that_are_wide_are_shown_at_their_size(tmp_path: Path) -> None:
+    (tmp_path / "recipe.toml").write_text('name = "x"\n')
+    write_png(tmp_path / "figures" / "step-000001.png", np.zeros((4, 900, 3), np.uint8))
+    write_png(tmp_path / "figures" / "step-000002.png", np.zeros((4, 300, 3), np.uint8))
+    page = write_report(tmp_path).read_text()
+    assert page.count("--room: 900px") == 1 and page.count("<figure") == 2
 
 
 def test_a_folder_that_is_no_run_is_an_error(tmp_path: Path) -> None:
