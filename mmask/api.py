@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from mmask.train.model import MaskedModel, PlanMaker, ViewMaker  # noqa: F401
     from mmask.train.objective import MaskedObjective  # noqa: F401
     from mmask.train.pairs import Belongs, PairScores, every_pair  # noqa: F401
+    from mmask.train.preview import preview_scene  # noqa: F401
     from mmask.train.program import Program, Task  # noqa: F401
     from mmask.types import *  # noqa: F403
 
@@ -93,6 +94,7 @@ _TABLE = {
     "mmask.train.objective": ("MaskedObjective",),
     "mmask.train.model": ("MaskedModel", "PlanMaker", "ViewMaker"),
     "mmask.train.pairs": ("Belongs", "PairScores", "every_pair"),
+    "mmask.train.preview": ("preview_scene",),
     "mmask.train.program": ("Program", "Task"),
     "mmask.layers.ranks": ("across_ranks",),
     "mmask.evaluate.finetune": ("FineTune",),

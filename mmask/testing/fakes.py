@@ -149,8 +149,10 @@ def fake_loss(prediction: Prediction, target: Target) -> Term:
 
 def fake_preview(model: Any, batch: Batch, *, plans: Any = None, predict: bool = True) -> np.ndarray:
     """Hidden places black, kept ones white: (B, N, 3)."""
-    full = model.draw(batch) if plans is None else model.given(batch, plans)
-    hidden = full.plan("mask").hidden.numpy()
+    from mmask.train.preview import preview_scene
+
+    with preview_scene(model, batch, plans) as scene:
+        hidden = scene.plan("mask").hidden.numpy()
     return np.repeat(np.where(hidden, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmask.api import Batch, Layout, MaskedModel, MaskedObjective, RecipeError, Scored, Target, View
+from mmask.api import Batch, Layout, MaskedModel, MaskedObjective, RecipeError, Scored, Target, View, preview_scene
 from mmask_audio.paint import coloured, enlarged, sheet, value_range
 
 
@@ -52,16 +52,8 @@ class SpectrogramPreview:
         self, model: MaskedModel, batch: Batch, *, plans: Any = None, predict: bool = True
     ) -> np.ndarray:
         """(H, W, 3) uint8. Without ``predict`` only the plan is drawn and the model is not run."""
-        full = model.draw(batch) if plans is None else model.given(batch, plans)
-        rows = min(self.samples, len(batch))
-        batch, full = batch.rows(0, rows), full.rows(0, rows)
-        was = model.training
-        model.eval()
-        try:
-            with torch.no_grad():
-                strips, there = self._strips(model, model.scene(batch, full), predict)
-        finally:
-            model.train(was)
+        with preview_scene(model, batch, plans, samples=self.samples) as scene:
+            strips, there = self._strips(model, scene, predict)
         return self._sheet(strips, there)
 
     def _strips(self, model: MaskedModel, scene: Any, predict: bool) -> tuple[dict[str, np.ndarray], np.ndarray]:

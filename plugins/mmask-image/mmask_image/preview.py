@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import torch
 
-from mmask.api import Batch, MaskedModel, MaskedObjective, MaskPlan, RecipeError, Target
+from mmask.api import Batch, MaskedModel, MaskedObjective, MaskPlan, RecipeError, Target, preview_scene
 
 # model, scene, whether to predict -> column title -> (B, C, H, W) pictures, and a footnote
 Columns = Callable[[MaskedModel, Any, bool], tuple[dict[str, torch.Tensor], str]]
@@ -61,16 +61,8 @@ def look(
     columns: Columns, model: MaskedModel, batch: Batch, plans: Any, *, predict: bool, samples: int
 ) -> tuple[dict[str, torch.Tensor], str]:
     """``columns`` of the first ``samples`` of a batch, in evaluation mode without gradients."""
-    full = model.draw(batch) if plans is None else model.given(batch, plans)
-    rows = min(samples, len(batch))
-    batch, full = batch.rows(0, rows), full.rows(0, rows)
-    was = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            return columns(model, model.scene(batch, full), predict)
-    finally:
-        model.train(was)
+    with preview_scene(model, batch, plans, samples=samples) as scene:
+        return columns(model, scene, predict)
 
 
 def _columns(model: MaskedModel, scene: Any, predict: bool) -> tuple[dict[str, torch.Tensor], str]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mmask.api import Action, Batch, MaskedModel, MaskedObjective, RecipeError
+from mmask.api import Action, Batch, MaskedModel, MaskedObjective, RecipeError, preview_scene
 from mmask_text.mlm import MlmHead
 from mmask_text.page import FAINT, INK, Page, Panel, Piece
 from mmask_text.rtd import RtdHead
@@ -36,20 +36,11 @@ class TextPreview:
         self, model: MaskedModel, batch: Batch, *, plans: Any = None, predict: bool = True
     ) -> np.ndarray:
         """(H, W, 3) uint8. Raises RecipeError for a model without a stream of text."""
-        full = model.draw(batch) if plans is None else model.given(batch, plans)
-        rows = min(self.samples, len(batch))
-        batch, full = batch.rows(0, rows), full.rows(0, rows)
-        was = model.training
-        model.eval()
-        try:
-            with torch.no_grad():
-                scene = model.scene(batch, full)
-                sights = list(_said(model, scene)) if predict else [_planned(model, scene)]
-        finally:
-            model.train(was)
+        with preview_scene(model, batch, plans, samples=self.samples) as scene:
+            sights, batch = list(_said(model, scene)) if predict else [_planned(model, scene)], scene.batch
         panels = [
             Panel(f"{batch.names[row] if batch.names else row} · {sight.title}", sight.pieces(row))
-            for row in range(rows) for sight in sights
+            for row in range(len(batch)) for sight in sights
         ]
         return self.page.draw(panels, [piece for sight in sights for piece in sight.legend])
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmask.api import Batch, MaskedModel, MaskPlan, RecipeError
+from mmask.api import Batch, MaskedModel, MaskPlan, RecipeError, preview_scene
 from mmask_video.preview import Rows, moving, strip
 
 _RIGHT, _WRONG, _HIDDEN = (0.35, 0.85, 0.4), (0.95, 0.35, 0.3), (0.0, 0.0, 0.0)
@@ -41,21 +41,14 @@ class ClipAndWords:
         """(T, H, W, 3) uint8: a line for each clip, its forms side by side, without the captions."""
         return moving(self._look(model, batch, plans, True)[0], self.tile)
 
-    @torch.no_grad()
     def _look(self, model: MaskedModel, batch: Batch, plans: Any, predict: bool) -> tuple[Rows, str, list[str]]:
         if not {self.cells, self.words} & {*model.objectives}:
             raise RecipeError(
                 f"preview 'clip-and-words' draws '{self.cells}' and '{self.words}'; the recipe has neither objective",
                 hint="preview=none draws nothing",
             )
-        full = model.draw(batch) if plans is None else model.given(batch, plans)
-        rows = min(self.samples, len(batch))
-        was = model.training
-        model.eval()
-        try:
-            return self._draw(model, model.scene(batch.rows(0, rows), full.rows(0, rows)), predict)
-        finally:
-            model.train(was)
+        with preview_scene(model, batch, plans, samples=self.samples) as scene:
+            return self._draw(model, scene, predict)
 
     def _draw(self, model: MaskedModel, scene: Any, predict: bool) -> tuple[Rows, str, list[str]]:
         """Title -> clips, a footnote, and a caption for each clip."""

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmask.api import Batch, MaskedModel, MaskedObjective, MaskPlan, RecipeError
+from mmask.api import Batch, MaskedModel, MaskedObjective, MaskPlan, RecipeError, preview_scene
 from mmask_video.clip import ClipTokenizer
 
 _GREY, _PAPER, _INK = 128, 255, 40
@@ -40,16 +40,9 @@ class ClipPreview:
         """(T, H, W, 3) uint8: a line for each clip, its three forms side by side."""
         return moving(self._look(model, batch, plans, True)[0], self.tile)
 
-    @torch.no_grad()
     def _look(self, model: MaskedModel, batch: Batch, plans: Any, predict: bool) -> tuple[Rows, str]:
-        full = model.draw(batch) if plans is None else model.given(batch, plans)
-        rows = min(self.samples, len(batch))
-        was = model.training
-        model.eval()
-        try:
-            return _rows(model, model.scene(batch.rows(0, rows), full.rows(0, rows)), predict)
-        finally:
-            model.train(was)
+        with preview_scene(model, batch, plans, samples=self.samples) as scene:
+            return _rows(model, scene, predict)
 
 
 def _rows(model: MaskedModel, scene: Any, predict: bool) -> tuple[Rows, str]:

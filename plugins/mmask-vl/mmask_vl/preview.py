@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from mmask.api import Batch, MaskedModel, RecipeError
+from mmask.api import Batch, MaskedModel, RecipeError, preview_scene
 from mmask_vl.drawing import LINE, picture_of, pixels
 from mmask_vl.matching import ImageTextMatching
 
@@ -63,7 +62,6 @@ class WordsAndRegions:
         self.samples, self.words, self.tile, self.mosaic = samples, words, tile, mosaic
         self.mlm, self.hides, self.matching, self.attention = mlm, hides, matching, attention
 
-    @torch.no_grad()
     def __call__(
         self, model: MaskedModel, batch: Batch, *, plans: Any = None, predict: bool = True
     ) -> np.ndarray:
@@ -72,15 +70,8 @@ class WordsAndRegions:
         missing = [name for name in named if name not in model.objectives]
         if missing:
             raise RecipeError(f"preview 'words-and-regions' draws objective '{missing[0]}', which the recipe has not")
-        full = model.draw(batch) if plans is None else model.given(batch, plans)
-        count = min(self.samples, len(batch))
-        was = model.training
-        model.eval()
-        try:
-            scene = model.scene(batch.rows(0, count), full.rows(0, count))
+        with preview_scene(model, batch, plans, samples=self.samples) as scene:
             return self._page(self._rows(model, scene, predict), predict)
-        finally:
-            model.train(was)
 
     def _rows(self, model: MaskedModel, scene: Any, predict: bool) -> list[Row]:
         mlm: Any = model.objectives[self.mlm]

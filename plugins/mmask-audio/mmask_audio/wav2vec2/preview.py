@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmask.api import Batch, MaskedModel, RecipeError
+from mmask.api import Batch, MaskedModel, RecipeError, preview_scene
 from mmask_audio.fbank import KaldiFbank
 from mmask_audio.paint import GREY, PAPER, Strip, coloured, enlarged, sheet, value_range
 from mmask_audio.wav2vec2.contrast import SampledContrast
@@ -44,17 +44,16 @@ class WaveformPreview:
         self, model: MaskedModel, batch: Batch, *, plans: Any = None, predict: bool = True
     ) -> np.ndarray:
         """(H, W, 3) uint8. Without ``predict`` only the plan is drawn and the model is not run."""
-        full = model.draw(batch) if plans is None else model.given(batch, plans)
-        rows = min(self.samples, len(batch))
-        batch, full = batch.rows(0, rows), full.rows(0, rows)
         objective, front = self._parts(model)
         stream = objective.stream or next(iter(model.tokenizers))
         assert objective.plan is not None
-        hidden, lengths = full.plan(objective.plan, stream).hidden, full.layout(stream).lengths().tolist()
-        told = _told(model, objective, batch, full) if predict else {}
+        with preview_scene(model, batch, plans, samples=self.samples) as scene:
+            told = _told(objective, scene) if predict else {}
+        batch, hidden = scene.batch, scene.plan(objective.plan, stream).hidden
+        lengths = scene.layout(stream).lengths().tolist()
         each = max(1, -(-self.wide // hidden.shape[1]))  # pixels of a frame
         blocks = []
-        for row in range(rows):
+        for row in range(len(batch)):
             wave, count = batch[front.field][row].float().cpu(), int(lengths[row])
             strips = self._heard(wave, hidden[row].numpy(), count, front, each)
             blocks.append(strips + (_chosen(told, row, hidden[row].numpy(), each) if told else []))
@@ -93,21 +92,14 @@ class WaveformPreview:
         ]
 
 
-@torch.no_grad()
-def _told(model: MaskedModel, objective: CodeContrast, batch: Batch, plans: Any) -> dict[str, Tensor]:
+def _told(objective: CodeContrast, scene: Any) -> dict[str, Tensor]:
     """Of scored frames: ``rows`` (S,) samples, ``ids`` (S, G) codes, ``share`` (S,) of the right candidate, and
     ``right`` (S,) whether it is the likeliest; ``entries`` and ``candidates``, numbers."""
-    was = model.training
-    model.eval()
-    try:
-        scene = model.scene(batch, plans)
-        prediction = objective.predict(scene)
-        target: Any = objective.target(scene, prediction.scored)
-        loss: Any = objective.loss
-        extra = target.extra
-        logits = loss.logits(prediction.value, target.value, extra["negatives"], extra["ids"], prediction.scored)
-    finally:
-        model.train(was)
+    prediction = objective.predict(scene)
+    target: Any = objective.target(scene, prediction.scored)
+    loss: Any = objective.loss
+    extra = target.extra
+    logits = loss.logits(prediction.value, target.value, extra["negatives"], extra["ids"], prediction.scored)
     return {
         "rows": prediction.scored.rows().cpu(), "ids": extra["ids"].cpu(), "share": logits.softmax(-1)[:, 0].cpu(),
         "right": (logits.argmax(-1) == 0).cpu(), "entries": torch.tensor(extra["probs"].shape[-1]),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmask.api import RecipeError
+from mmask.api import RecipeError, preview_scene
 from mmask_audio.wav2vec2.preview import _BARS, _HIDDEN, _RIGHT, _ROW, _WRONG, WaveformPreview, _told
 
 EACH, LEFT, TITLE = 2, 8, 14  # pixels of a frame; where the first strip begins
@@ -49,7 +49,8 @@ def test_hidden_spans_and_padding_are_where_the_plan_says(drawn):
 def test_bars_are_the_shares_of_the_right_candidate(drawn):
     model, batch, plans, draw = drawn
     frames, full = plans.layout().length, model.given(batch, plans)
-    told = _told(model, model.objectives["contrast"], batch, full)
+    with preview_scene(model, batch, full) as scene:
+        told = _told(model.objectives["contrast"], scene)
     hidden = plans.plan("mask").hidden
     assert torch.equal(told["rows"].bincount(minlength=2), hidden.sum(1))
     assert told["right"].any() and not told["right"].all()
