@@ -4,27 +4,18 @@
 
 Arms: ``mmask``; ``mmask-plain``, the same with its fast paths off; ``twin`` (tools/bench/mae_twin.py: the
 reference's arithmetic with timm's blocks); ``hf`` (transformers ViTMAEForPreTraining). All have the same
-batch, mask ratio, normalised target, dtype, threads and fused AdamW. Each arm lives in a process of its own,
-so that its peak memory is its own, and takes one step when it is its turn: arms alternate, so that other work on
-the machine meets all of them. CPU seconds are user and system time over all threads; with one thread, other
-work hardly moves them.
+batch, mask ratio, normalised target, dtype, threads and fused AdamW. They take turns (tools/bench/turns.py).
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import resource
-import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+from turns import Rows, against_first, answer, gflop, low, middle, most, take_turns
 
 ARMS = ("mmask", "mmask-plain", "twin", "hf")
 
@@ -35,7 +26,6 @@ def make(name: str, batch: int, image: Tensor) -> tuple[nn.Module, Callable[[int
     if name.startswith("mmask"):
         return _ours(name, batch, image)
     if name == "twin":
-        sys.path.insert(0, str(Path(__file__).parent))
         from mae_twin import PlainMAE
 
         twin, places = PlainMAE(image_size=image.shape[-1]), (image.shape[-1] // 16) ** 2
@@ -71,29 +61,7 @@ def serve(args: argparse.Namespace) -> None:
     module, loss_of = make(args.serve, args.batch, torch.randn(args.batch, 3, args.size, args.size))
     learnt = [p for p in module.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(learnt, lr=1e-4, betas=(0.9, 0.95), weight_decay=0.05, fused=True)
-    for turn, _ in enumerate(sys.stdin):
-        optimizer.zero_grad(set_to_none=True)
-        cpu, start = time.process_time(), time.perf_counter()
-        loss = loss_of(turn)
-        loss.backward()
-        middle, cpu_middle = time.perf_counter(), time.process_time()
-        optimizer.step()
-        end, cpu_end = time.perf_counter(), time.process_time()
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        numbers = {"both": middle - start, "step": end - start, "cpu_both": cpu_middle - cpu,
-                   "cpu_step": cpu_end - cpu, "peak": peak, "loss": float(loss.detach())}
-        print(json.dumps(numbers), flush=True)
-
-
-def gflop(name: str, size: int) -> float:
-    """GFLOP of products and attention in one sample's forward and backward pass, counted as they are run."""
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-    from torch.utils.flop_counter import FlopCounterMode
-
-    _, loss_of = make(name, 1, torch.randn(1, 3, size, size))
-    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        loss_of(0).backward()
-    return counter.get_total_flops() / 1e9
+    answer(loss_of, optimizer)
 
 
 def gemm(seconds: float = 0.5) -> dict[str, float]:
@@ -121,71 +89,32 @@ def gemm(seconds: float = 0.5) -> dict[str, float]:
 def compare(args: argparse.Namespace) -> None:
     """Start the arms, let them take turns, print the tables."""
     torch.set_num_threads(args.threads)
-    options = ["--batch", str(args.batch), "--size", str(args.size), "--threads", str(args.threads)]
-    arms = {
-        name: subprocess.Popen([sys.executable, __file__, "--serve", name, *options], text=True,
-                               stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        for name in args.arms
-    }
-    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in arms}
+    flags = ["--batch", str(args.batch), "--size", str(args.size), "--threads", str(args.threads)]
     peak = {"wall": 0.0, "cpu": 0.0}
-    try:
-        for turn in range(args.rounds + 2):
-            best = gemm()
-            peak = {key: max(peak[key], best[key]) for key in peak}
-            for name in list(arms) if turn % 2 else list(arms)[::-1]:
-                row = _turn(arms[name])
-                if turn >= 2:  # two rounds warm up
-                    rows[name].append(row)
-    finally:
-        for process in arms.values():
-            process.kill()
-    report(args, rows, peak, {name: gflop(name, args.size) * args.batch for name in arms})
+
+    def measure() -> None:
+        peak.update({key: max(peak[key], best) for key, best in gemm().items()})
+
+    rows = take_turns(__file__, args.arms, flags, args.rounds + 2, between=measure)
+    one = torch.randn(1, 3, args.size, args.size)
+    work = {name: gflop(make(name, 1, one)[1]) * args.batch for name in args.arms}
+    report(args, {name: made[2:] for name, made in rows.items()}, peak, work)  # two rounds warm up
 
 
-def _turn(process: subprocess.Popen[str]) -> dict[str, Any]:
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdin.write("\n")
-    process.stdin.flush()
-    return json.loads(process.stdout.readline())
-
-
-def report(
-    args: argparse.Namespace, rows: dict[str, list[dict[str, Any]]], peak: dict[str, float],
-    work: dict[str, float],
-) -> None:
+def report(args: argparse.Namespace, rows: Rows, peak: dict[str, float], work: dict[str, float]) -> None:
     """Markdown tables."""
     print(f"torch {torch.__version__}, {args.threads} threads, batch {args.batch}, {args.size} px, fp32,")
     print(f"GEMM peak {peak['wall']:.0f} GFLOP/s, {peak['cpu']:.0f} a CPU second; {args.rounds} rounds\n")
     print("| arm | forward + backward | step | CPU s, f + b | GFLOP | of GEMM peak | by CPU s | MiB |")
     print("|---|---|---|---|---|---|---|---|")
-    for name, all_of in rows.items():
-        low = {key: min(row[key] for row in all_of) for key in ("both", "step", "cpu_both", "cpu_step")}
-        middle = {key: statistics.median(row[key] for row in all_of) for key in ("both", "step")}
-        done, most = work[name], max(row["peak"] for row in all_of)
+    for name, made in rows.items():
+        done, both, cpu = work[name], low(made, "both"), low(made, "cpu_both")
         print(
-            f"| {name} | {low['both']:.2f} s (median {middle['both']:.2f}) | {low['step']:.2f} s"
-            f" ({middle['step']:.2f}) | {low['cpu_both']:.2f} | {done:.0f}"
-            f" | {done / low['both'] / peak['wall']:.2f}"
-            f" | {done / low['cpu_both'] / peak['cpu']:.2f} | {most:.0f} |"
+            f"| {name} | {both:.2f} s (median {middle(made, 'both'):.2f}) | {low(made, 'step'):.2f} s"
+            f" ({middle(made, 'step'):.2f}) | {cpu:.2f} | {done:.0f} | {done / both / peak['wall']:.2f}"
+            f" | {done / cpu / peak['cpu']:.2f} | {most(made):.0f} |"
         )
-    first = next(iter(rows))
-    print(f"\n| against {first} | " + " | ".join(_KEYS.values()) + " |\n|---|" + "---|" * len(_KEYS))
-    for name in list(rows)[1:]:
-        cells = []
-        for key in _KEYS:
-            pairs = list(zip(rows[first], rows[name], strict=True))
-            median = statistics.median(theirs[key] / ours[key] for ours, theirs in pairs)
-            best = min(theirs[key] for _, theirs in pairs) / min(ours[key] for ours, _ in pairs)
-            cells.append(f"{best:.2f} (median {median:.2f})")
-        print(f"| {name} / {first} | " + " | ".join(cells) + " |")
-
-
-_KEYS = {
-    "both": "forward + backward", "step": "step",
-    "cpu_both": "CPU s, forward + backward", "cpu_step": "CPU s, step",
-}
+    print(f"\n{against_first(rows)}")
 
 
 def main() -> None:

@@ -13,15 +13,10 @@ which other work hardly moves.
 from __future__ import annotations
 
 import argparse
-import json
-import resource
 import statistics
-import subprocess
-import sys
-import time
-from typing import Any
 
 import torch
+from turns import Rows, answer, low, most, take_turns
 
 ARMS = {
     "mmask": {},
@@ -46,54 +41,17 @@ def serve(args: argparse.Namespace) -> None:
     learnt = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(learnt, lr=1e-4, fused=True)
     ids, visits = np.arange(args.batch, dtype=np.uint64), np.zeros(args.batch, np.int64)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    for turn, _ in enumerate(sys.stdin):
-        optimizer.zero_grad(set_to_none=True)
-        batch = Batch({"image": image}, ids, visits + turn)
-        cpu, start = time.process_time(), time.perf_counter()
-        loss = model(batch).total()
-        ahead, cpu_ahead = time.perf_counter(), time.process_time()
-        loss.backward()
-        middle, cpu_middle = time.perf_counter(), time.process_time()
-        optimizer.step()
-        end = time.perf_counter()
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(json.dumps({
-            "ahead": ahead - start, "both": middle - start, "step": end - start,
-            "cpu_ahead": cpu_ahead - cpu, "cpu_both": cpu_middle - cpu, "peak": peak, "before": before,
-            "loss": float(loss.detach()),
-        }), flush=True)
+    answer(lambda turn: model(Batch({"image": image}, ids, visits + turn)).total(), optimizer)
 
 
 def compare(args: argparse.Namespace) -> None:
     """Start the arms, let them take turns, print the table."""
-    options = ["--recipe", args.recipe, "--batch", str(args.batch), "--size", str(args.size),
-               "--threads", str(args.threads)]
-    arms = {
-        name: subprocess.Popen([sys.executable, __file__, "--serve", name, *options], text=True,
-                               stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        for name in args.arms
-    }
-    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in arms}
-    try:
-        for turn in range(args.rounds + 1):
-            for name in list(arms) if turn % 2 else list(arms)[::-1]:
-                rows[name].append(_turn(arms[name]))
-    finally:
-        for process in arms.values():
-            process.kill()
-    report(args, rows)
+    flags = ["--recipe", args.recipe, "--batch", str(args.batch), "--size", str(args.size),
+             "--threads", str(args.threads)]
+    report(args, take_turns(__file__, args.arms, flags, args.rounds + 1))
 
 
-def _turn(process: subprocess.Popen[str]) -> dict[str, Any]:
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdin.write("\n")
-    process.stdin.flush()
-    return json.loads(process.stdout.readline())
-
-
-def report(args: argparse.Namespace, rows: dict[str, list[dict[str, Any]]]) -> None:
+def report(args: argparse.Namespace, rows: Rows) -> None:
     """A Markdown table; the first round warms up and gives the losses of equal weights."""
     first = {name: all_of[0]["loss"] for name, all_of in rows.items()}
     print(f"{args.recipe}, torch {torch.__version__}, {args.threads} threads, batch {args.batch}, {args.size} px,"
@@ -105,9 +63,8 @@ def report(args: argparse.Namespace, rows: dict[str, list[dict[str, Any]]]) -> N
     base = rows[list(rows)[-1]]
     for name, all_of in rows.items():
         timed = all_of[1:]
-        low = {key: min(row[key] for row in timed) for key in ("ahead", "both", "cpu_both", "step")}
-        each = {key: value / args.batch for key, value in low.items()}
-        peak, before = max(row["peak"] for row in timed), timed[0]["before"]
+        each = {key: low(timed, key) / args.batch for key in ("ahead", "both", "cpu_both", "step")}
+        peak, before = most(timed), timed[0]["before"]
         speed = {
             key: statistics.median(b[key] / row[key] for b, row in zip(base[1:], timed, strict=True))
             for key in ("both", "cpu_both")

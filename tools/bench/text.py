@@ -14,13 +14,8 @@ thread, other work hardly moves them. Tokens are real ones: padding counts for n
 from __future__ import annotations
 
 import argparse
-import json
-import resource
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import NormalDist
@@ -29,6 +24,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from turns import Rows, against_first, answer, gflop, low, middle, most, take_turns
 
 ARMS = ("mmask", "mmask-plain", "hf", "hf-longest")
 Tensors = dict[str, Tensor]
@@ -135,29 +131,7 @@ def serve(args: argparse.Namespace) -> None:
     torch.set_num_threads(args.threads)
     module, loss_of = make(args.serve, args)
     optimizer = torch.optim.AdamW(module.parameters(), lr=1e-5, betas=(0.9, 0.999), weight_decay=0.01, fused=True)
-    for turn, _ in enumerate(sys.stdin):
-        optimizer.zero_grad(set_to_none=True)
-        cpu, start = time.process_time(), time.perf_counter()
-        loss = loss_of(turn)
-        loss.backward()
-        middle, cpu_middle = time.perf_counter(), time.process_time()
-        optimizer.step()
-        end, cpu_end = time.perf_counter(), time.process_time()
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        numbers = {"both": middle - start, "step": end - start, "cpu_both": cpu_middle - cpu,
-                   "cpu_step": cpu_end - cpu, "peak": peak, "loss": float(loss.detach())}
-        print(json.dumps(numbers), flush=True)
-
-
-def gflop(name: str, args: argparse.Namespace) -> float:
-    """GFLOP of products and attention of a forward and backward pass, counted as they are run."""
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-    from torch.utils.flop_counter import FlopCounterMode
-
-    _, loss_of = make(name, args)
-    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        loss_of(0).backward()
-    return counter.get_total_flops() / 1e9
+    answer(loss_of, optimizer)
 
 
 def compare(args: argparse.Namespace) -> None:
@@ -168,34 +142,13 @@ def compare(args: argparse.Namespace) -> None:
         tokens = prepare(args, Path(folder))
         names = ("batch", "length", "mean", "width", "depth", "dropout", "threads", "folder", "rounds")
         flags = [word for name in names for word in (f"--{name}", str(getattr(args, name)))]
-        arms = {
-            name: subprocess.Popen([sys.executable, __file__, "--serve", name, *flags], text=True,
-                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-            for name in args.arms
-        }
-        rows: dict[str, list[dict[str, Any]]] = {name: [] for name in arms}
-        try:
-            for turn in range(args.rounds + 2):
-                for name in list(arms) if turn % 2 else list(arms)[::-1]:
-                    rows[name].append(_turn(arms[name]))
-        finally:
-            for process in arms.values():
-                process.kill()
-                process.wait()
+        rows = take_turns(__file__, args.arms, flags, args.rounds + 2)
         check(args, rows)
-        work = {name: gflop(name, args) for name in arms}
+        work = {name: gflop(make(name, args)[1]) for name in args.arms}
     report(args, {name: made[2:] for name, made in rows.items()}, tokens, work)  # two rounds warm up
 
 
-def _turn(process: subprocess.Popen[str]) -> dict[str, Any]:
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdin.write("\n")
-    process.stdin.flush()
-    return json.loads(process.stdout.readline())
-
-
-def check(args: argparse.Namespace, rows: dict[str, list[dict[str, Any]]]) -> None:
+def check(args: argparse.Namespace, rows: Rows) -> None:
     """Without dropout, the same weights and inputs give the same loss: at the first turn, and close to it later."""
     if args.dropout:
         print("losses are not compared: dropout differs from arm to arm\n")
@@ -208,38 +161,20 @@ def check(args: argparse.Namespace, rows: dict[str, list[dict[str, Any]]]) -> No
     print()
 
 
-def report(
-    args: argparse.Namespace, rows: dict[str, list[dict[str, Any]]], tokens: int, work: dict[str, float]
-) -> None:
+def report(args: argparse.Namespace, rows: Rows, tokens: int, work: dict[str, float]) -> None:
     """Markdown tables."""
     print(f"torch {torch.__version__}, {args.threads} threads, fp32, {args.depth} layers of {args.width}, {args.batch}")
     print(f"texts of {tokens} tokens in all, at most {args.length}; dropout {args.dropout}; {args.rounds} rounds\n")
     print("| arm | forward + backward | step | tokens/s, f + b | tokens/s, step | CPU s, f + b | GFLOP | MiB |")
     print("|---|---|---|---|---|---|---|---|")
     for name, made in rows.items():
-        low = {key: min(row[key] for row in made) for key in ("both", "step", "cpu_both")}
-        middle = {key: statistics.median(row[key] for row in made) for key in ("both", "step")}
+        both, step = low(made, "both"), low(made, "step")
         print(
-            f"| {name} | {low['both']:.3f} s (median {middle['both']:.3f}) | {low['step']:.3f} s"
-            f" ({middle['step']:.3f}) | {tokens / low['both']:.0f} | {tokens / low['step']:.0f}"
-            f" | {low['cpu_both']:.3f} | {work[name]:.0f} | {max(row['peak'] for row in made):.0f} |"
+            f"| {name} | {both:.3f} s (median {middle(made, 'both'):.3f}) | {step:.3f} s ({middle(made, 'step'):.3f})"
+            f" | {tokens / both:.0f} | {tokens / step:.0f} | {low(made, 'cpu_both'):.3f} | {work[name]:.0f}"
+            f" | {most(made):.0f} |"
         )
-    first = next(iter(rows))
-    print(f"\n| against {first} | " + " | ".join(_KEYS.values()) + " | GFLOP |\n|---|" + "---|" * (len(_KEYS) + 1))
-    for name in list(rows)[1:]:
-        cells = []
-        for key in _KEYS:
-            pairs = list(zip(rows[first], rows[name], strict=True))
-            median = statistics.median(theirs[key] / ours[key] for ours, theirs in pairs)
-            best = min(theirs[key] for _, theirs in pairs) / min(ours[key] for ours, _ in pairs)
-            cells.append(f"{best:.2f} (median {median:.2f})")
-        print(f"| {name} / {first} | " + " | ".join(cells) + f" | {work[name] / work[first]:.2f} |")
-
-
-_KEYS = {
-    "both": "forward + backward", "step": "step",
-    "cpu_both": "CPU s, forward + backward", "cpu_step": "CPU s, step",
-}
+    print(f"\n{against_first(rows, {'GFLOP': work})}")
 
 
 def main() -> None:
