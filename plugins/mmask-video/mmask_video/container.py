@@ -38,8 +38,8 @@ class Survey:
 class Video:
     """A video in memory. Raises SampleError for bytes that hold none.
 
-    max_pixels: larger frames are refused before any is decoded. Frames come as they are stored: a rotation that the
-    container asks of players is not applied.
+    max_pixels: larger frames are refused before any is decoded. Frames are turned by the quarter turns that the container
+    asks of players, as telephones write them; `Survey` has the sides before that.
     """
 
     def __init__(self, data: bytes, *, max_pixels: int = 1 << 24) -> None:
@@ -121,7 +121,9 @@ class Video:
                 f"a frame of {frame.width}x{frame.height} in a video of {self.survey.width}x{self.survey.height}"
             )
         # one thread: by default every frame starts a pool for its colours, at several times the cost of a small one
-        return np.asarray(frame.to_ndarray(format="rgb24", threads=1))
+        pixels = np.asarray(frame.to_ndarray(format="rgb24", threads=1))
+        turns = round(frame.rotation / 90) % 4  # degrees against the clock
+        return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
 
     def close(self) -> None:
         """Give the decoder back."""

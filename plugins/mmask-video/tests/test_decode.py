@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 import subprocess
 import sys
 from fractions import Fraction
@@ -41,6 +42,13 @@ def film(
         for packet in stream.encode():
             container.mux(packet)
     return to.getvalue()
+
+
+def turned(data: bytes, matrix: tuple[int, ...]) -> bytes:
+    """An mp4 whose header asks players to turn it. matrix: a, b, c, d of x' = a x + c y, y' = b x + d y."""
+    a, b, c, d = (one << 16 if one >= 0 else -(1 << 16) for one in matrix)
+    at = data.index(b"tkhd") + 4 + 4 + 20 + 16  # version 0: behind times, the track's number, duration and volume
+    return data[:at] + struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30) + data[at + 36 :]
 
 
 def numbers(frames) -> list[int]:
@@ -223,3 +231,20 @@ def test_packed_videos_are_smaller_and_keep_their_times(tmp_path):
             assert abs((survey.times[-1] - survey.times[0]) * survey.tick - 3.9) < 0.2
     with pytest.raises(RecipeError, match="needs resize"):
         VideoPacker(rate=5)
+
+
+@pytest.mark.parametrize(("matrix", "turns"), [((0, 1, -1, 0), -1), ((-1, 0, 0, -1), 2), ((0, -1, 1, 0), 1)])
+def test_a_clip_of_a_telephone_stands_upright(matrix, turns):
+    to = io.BytesIO()
+    with av.open(to, "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=Fraction(10))
+        stream.width, stream.height, stream.pix_fmt = 64, 32, "yuv420p"
+        picture = np.zeros((32, 64, 3), np.uint8)
+        picture[:16, :32] = 255  # what is white is the top left
+        for packet in [*stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")), *stream.encode()]:
+            container.mux(packet)
+    with Video(turned(to.getvalue(), matrix)) as video:
+        (frame,) = video.frames([0])
+    want = np.rot90(picture, turns)
+    assert frame.shape == want.shape
+    assert np.abs(frame.astype(int) - want).mean() < 8
