@@ -38,8 +38,8 @@ class Survey:
 class Video:
     """A video in memory. Raises SampleError for bytes that hold none.
 
-    max_pixels: larger frames are refused before any is decoded. Frames are turned by the quarter turns that the container
-    asks of players, as telephones write them; `Survey` has the sides before that.
+    max_pixels: larger frames are refused before any is decoded. Frames are turned by the quarter turns that the
+    container asks of players, as telephones write them; `Survey` has the sides before that.
     """
 
     def __init__(self, data: bytes, *, max_pixels: int = 1 << 24) -> None:
