@@ -72,7 +72,8 @@ class Video:
         try:
             for packet in self._container.demux(self._stream):
                 if packet.pts is not None and packet.size:
-                    times.append(packet.pts)
+                    if not packet.is_discard:  # before the start of a film that was cut without encoding it again
+                        times.append(packet.pts)
                     if packet.is_keyframe:
                         starts.append(packet.pts)
         except av.FFmpegError as error:
