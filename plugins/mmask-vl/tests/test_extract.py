@@ -57,10 +57,24 @@ def test_the_command_keeps_captions_and_keys_and_leaves_out_what_cannot_be_read(
     failed = (tmp_path / "out" / "regions-failed.jsonl").read_text()
     assert len(failed.splitlines()) == 1 and "cannot be read" in failed
     before = (tmp_path / "out" / "a.tar").stat().st_mtime_ns
-    assert mmask("data", "regions", tmp_path / "a.tar", "--out", tmp_path / "out", "--keep-pictures") == 0
+    assert mmask("data", "regions", tmp_path / "a.tar", "--out", tmp_path / "out", "--grid", 2) == 0
     assert (tmp_path / "out" / "a.tar").stat().st_mtime_ns == before
     assert "already" in capsys.readouterr().out
     assert mmask("data", "regions", tmp_path / "a.tar", "--out", tmp_path / "b", "--detector", NAME) == 2
+
+
+def test_shards_of_one_folder_are_described_alike_and_none_is_empty(tmp_path, capsys):
+    shard(tmp_path / "a.tar")
+    out = tmp_path / "out"
+    assert mmask("data", "regions", tmp_path / "a.tar", "--out", out, "--grid", 2) == 0
+    capsys.readouterr()
+    assert mmask("data", "regions", tmp_path / "a.tar", "--out", out, "--grid", 3) != 0
+    assert "grid 2, not 3" in capsys.readouterr().err
+    with tarfile.open(tmp_path / "b.tar", "w") as tar:
+        tar.addfile(tarfile.TarInfo("0.json"), io.BytesIO())
+    for _ in range(2):  # the second time, too, nothing was done
+        assert mmask("data", "regions", tmp_path / "b.tar", "--out", tmp_path / "b") != 0
+        assert not list((tmp_path / "b").glob("*.tar*"))
 
 
 def test_a_detector_reads_its_weights_from_a_file_and_describes_boxes(tmp_path):
