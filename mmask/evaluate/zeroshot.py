@@ -72,6 +72,9 @@ class ZeroShot:
 
     def _named(self, classes: Sequence[str]) -> Sequence[str]:
         if self.names is None:
+            if all(one.isdecimal() for one in classes):
+                raise UsageError(f"classes are numbers ({', '.join(classes[:3])}), which say nothing in a sentence",
+                                 hint="names=classes.json, the list that mmask data pack writes beside its shards")
             return classes
         try:
             table = json.loads(Path(self.names).read_text(encoding="utf-8"))
