@@ -80,6 +80,15 @@ def test_frames_before_the_start_of_a_cut_film_are_none():
         assert numbers(video.frames(range(len(video.survey)))) == list(range(15, FRAMES))
 
 
+def test_a_part_between_two_frames_is_the_one_that_is_shown():
+    with Video(film()) as video:
+        assert video.survey.between(0.29, 0.51) == (3, 6)
+        assert video.survey.between(0.32, 0.38) == (3, 4)
+        for start, end in ((0.38, 0.32), (4.5, 5.0), (-2.0, -1.0)):
+            first, last = video.survey.between(start, end)
+            assert last <= first
+
+
 def test_only_what_is_needed_is_decoded():
     with Video(film()) as video:
         decoded = []
