@@ -13,7 +13,7 @@ from mmask.api import Batch, Layout, Losses, PairScorer, RecipeError, Term, Toke
 from mmask.evaluate.gallery import draw_gallery
 from mmask.evaluate.matrix import ranks, read_sides, recalls, score_matrix, scorer_of
 from mmask.evaluate.retrieval import Retrieval, matrix_loss
-from mmask.evaluate.zeroshot import ZeroShot
+from mmask.evaluate.zeroshot import ZeroShot, said_of
 from mmask.train.model import MaskedModel
 from mmask.train.pairs import Belongs, every_pair
 
@@ -212,6 +212,10 @@ def test_numbers_are_no_names_of_classes() -> None:
         ZeroShot()._named(["0", "1", "10"])
     assert "classes.json" in told.value.hint
     assert list(ZeroShot()._named(["0", "seven"])) == ["0", "seven"]
+
+
+def test_every_class_is_said_in_every_template_whatever_braces_it_has() -> None:
+    assert said_of(["cat", "{dog}"], ["a {}", "{} {x} {}"]) == ["a cat", "cat {x} cat", "a {dog}", "{dog} {x} {dog}"]
 
 
 def test_long_texts_stay_in_their_cell_of_a_gallery() -> None:
