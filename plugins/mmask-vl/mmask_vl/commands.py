@@ -84,7 +84,8 @@ def _describer(
     from mmask_vl.detect import Detector
 
     more = {} if show is None else {"show": show}
-    return Detector(detector, weights, most=most, least=least, device=device, **more), detector
+    found = Detector(detector, weights, most=most, least=least, device=device, **more)
+    return found, f"{detector}, {found.dim:,} features, {found.classes:,} classes"
 
 
 @click.command()

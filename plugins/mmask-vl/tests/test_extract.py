@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+import warnings
 
 import numpy as np
 import pytest
@@ -84,8 +85,13 @@ def test_a_detector_reads_its_weights_from_a_file_and_describes_boxes(tmp_path):
     model = get_model(NAME, weights=None, weights_backbone=None, num_classes=4)
     torch.save(model.state_dict(), tmp_path / "weights.pth")
     detector = Detector(NAME, tmp_path / "weights.pth", most=3, least=3)
-    made = detector(np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8))
+    picture = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    picture.flags.writeable = False  # as Pillow's are
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        made = detector(picture)
     count = len(made["boxes"])
+    assert (detector.dim, detector.classes) == (1024, 4)
     assert 1 <= count <= 3 and made["features"].shape == (count, 1024) and made["classes"].shape == (count, 4)
     np.testing.assert_allclose(made["classes"].astype(np.float32).sum(1), 1, atol=5e-3)
     assert made["boxes"].min() >= 0 and made["boxes"].max() <= 1
