@@ -108,11 +108,14 @@ def _sheet(session: Session, seen: Survey, name: str | None, out: Path) -> None:
 
 def _drawer(session: Session, parts: Sequence[str]) -> str:
     """The preview that draws stored samples with one of these parts; one that calls itself a ``fallback``, because its
-    parts also lie beside other things, comes last."""
+    parts also lie beside other things, comes last. Of two the one with fewer kinds of parts is made for them: a film is
+    drawn by its pictures, not by its sound."""
     names = [claim.qualified for claim in session.host.claims("preview")]
     targets = {name: session.host.target("preview", name) for name in names}
-    for name in sorted(targets, key=lambda one: bool(getattr(targets[one], "fallback", False))):
-        if set(getattr(targets[name], "parts", ())) & set(parts):
+    kinds = {name: getattr(target, "parts", ()) for name, target in targets.items()}
+    last = {name: bool(getattr(target, "fallback", False)) for name, target in targets.items()}
+    for name in sorted(targets, key=lambda one: (last[one], len(kinds[one]))):
+        if set(kinds[name]) & set(parts):
             return name
     raise UsageError(
         f"no installed preview draws {', '.join(parts)}", hint="leave --out away, or install the modality's plugin"

@@ -67,13 +67,13 @@ def command(
 def _packer(session: Session, name: str | None, source: Path, options: Sequence[str]) -> tuple[Any, tuple[str, ...]]:
     from mmask.recipe.schema import Spec
 
-    chosen = name or _best_packer(session, source)
+    chosen = name or best_packer(session, source)
     spec = Spec.model_validate({"use": chosen, **packer_options(options)})
     made = session.host.build("packer", spec)
     return made, tuple(made.extensions)
 
 
-def _best_packer(session: Session, source: Path) -> str:
+def best_packer(session: Session, source: Path) -> str:
     """The packer whose extensions are the most frequent ones; clear when there is one packer anyway."""
     from mmask.data.rows import is_manifest, named_files
 
@@ -93,8 +93,10 @@ def _best_packer(session: Session, source: Path) -> str:
     known = ", ".join(claim.qualified for claim in claims)
     if not takes[best]:
         raise UsageError(f"no packer takes the files of '{source}'", hint=f"say which --packer to use: {known}")
-    if list(takes.values()).count(takes[best]) > 1:
-        raise UsageError(f"say which --packer to use: {known}")
+    alike = [name for name, count in takes.items() if count == takes[best]]
+    if len(alike) > 1:
+        what = f"{' and '.join(alike)} each take {takes[best]:,} of the files of '{source}'"
+        raise UsageError(what, hint=f"say which: --packer {alike[0]}")
     return best
 
 

@@ -37,7 +37,8 @@ def stack(name: str, values: Sequence[Any], *, ragged: bool = False) -> dict[str
 
     Tensors that differ along one axis are padded with zeros at its end; ``ragged`` asks for the lengths (of
     the first axis) even when they happen to agree. Other differences in shape, and values that are no
-    tensors, leave a list. Tensors of different types raise DataError.
+    tensors, leave a list. Tensors of different types, and ``ragged`` ones that differ along another axis than the
+    first, raise DataError.
     """
     if not all(isinstance(value, torch.Tensor) for value in values):
         return {name: list(values)}
@@ -55,6 +56,11 @@ def stack(name: str, values: Sequence[Any], *, ragged: bool = False) -> dict[str
             found[f"{name}.length"] = torch.full((len(values),), length, dtype=torch.int64)
         return found
     axis = _ragged_axis(shapes)
+    if ragged and axis != 0:  # padding would invent features
+        raise DataError(
+            f"field '{name}' has rows of different sizes in one batch: {', '.join(map(str, sorted(shapes)[:3]))}",
+            hint="samples of one run may differ in their first axis alone, such as pictures in their regions",
+        )
     if axis is None:
         return {name: list(values)}
     return _pad(name, values, axis)

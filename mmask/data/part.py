@@ -171,7 +171,7 @@ class Maker:
             place.id.shard,
             place.id.key,
             place.offset,
-            error.message,
+            f"{error.message} ({error.hint})" if error.hint else error.message,
             -1 if self.evaluate else located.epoch,
             located.position,
             attempt,

@@ -10,6 +10,7 @@ import numpy as np
 
 _RIGHT, _WRONG, _INK = "#2ca02c", "#c8c8c8", "#222222"
 _CELL = 1.35  # inches
+_LINES = 9  # of text, in a cell
 
 
 def draw_gallery(
@@ -44,7 +45,8 @@ def _cell(axes: Any, what: Any, colour: str, width: float) -> None:
     for spine in axes.spines.values():
         spine.set(edgecolor=colour, linewidth=width)
     if isinstance(what, str):
-        axes.text(0.5, 0.5, textwrap.fill(what, 16), ha="center", va="center", fontsize=7, wrap=True,
+        lines = textwrap.wrap(what, 16, max_lines=_LINES, placeholder=" ...")
+        axes.text(0.5, 0.5, "\n".join(lines), ha="center", va="center", fontsize=7, wrap=True,
                   transform=axes.transAxes)
         axes.set_aspect("equal", "box")
     else:

@@ -52,7 +52,7 @@ class ZeroShot:
             raise UsageError(f"objective '{name}' compares {scorer.sides}; there is no side '{said}'")
         other = scorer.sides[1 - scorer.sides.index(said)]
         classes = self._named(whole.classes())
-        texts = [template.format(one) for one in classes for template in self.templates]
+        texts = said_of(classes, self.templates)
         sentences = _halves(model, scorer, said, whole.rewritten(self.told, texts))
         samples: list[Half] = []
         labels: list[Tensor] = []
@@ -72,6 +72,9 @@ class ZeroShot:
 
     def _named(self, classes: Sequence[str]) -> Sequence[str]:
         if self.names is None:
+            if all(one.isdecimal() for one in classes):
+                raise UsageError(f"classes are numbers ({', '.join(classes[:3])}), which say nothing in a sentence",
+                                 hint="names=classes.json, the list that mmask data pack writes beside its shards")
             return classes
         try:
             table = json.loads(Path(self.names).read_text(encoding="utf-8"))
@@ -84,6 +87,11 @@ class ZeroShot:
 
 
 @torch.no_grad()
+def said_of(classes: Sequence[str], templates: Sequence[str]) -> list[str]:
+    """Every class in every template; other braces of a sentence stay as they are."""
+    return [template.replace("{}", one) for one in classes for template in templates]
+
+
 def _halves(model: Any, scorer: Any, stream: str, batches: Any) -> dict[str, Tensor]:
     parts = [scorer.side(model.scene(batch, {}), stream) for batch in batches]
     return joined([{name: value.cpu() for name, value in part.items()} for part in parts])

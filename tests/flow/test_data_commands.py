@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from mmask.cli import main
-from mmask.cli.data_pack import packer_options, shard_size_of
+from mmask.cli.data_pack import best_packer, packer_options, shard_size_of
 from mmask.errors import MmaskError, UsageError
 
 
@@ -172,3 +172,19 @@ def test_a_column_of_a_part_that_no_shard_has_is_said(tmp_path: Path) -> None:
     assert "no shard has the part 'clas', so the column 'label' holds nothing" in said
     assert "did you mean 'cls'" in said
     assert mmask("data", "index", url, "--column", "label=cls").exit_code == 0
+
+
+def test_files_that_several_packers_take_are_named(tmp_path: Path) -> None:
+    from types import SimpleNamespace
+
+    (tmp_path / "films").mkdir()
+    for name in ("a.mp4", "b.mp4", "c.txt"):
+        (tmp_path / "films" / name).write_bytes(b"x")
+    takes = {"one/sound": ("mp4", "wav"), "two/video": ("mp4",), "three/text": ("txt",)}
+    host = SimpleNamespace(
+        claims=lambda kind: [SimpleNamespace(qualified=name) for name in takes],
+        target=lambda kind, name: SimpleNamespace(extensions=takes[name]),
+    )
+    with pytest.raises(UsageError, match="one/sound and two/video each take 2 of the files") as told:
+        best_packer(SimpleNamespace(host=host), tmp_path / "films")  # type: ignore[arg-type]
+    assert "--packer one/sound" in told.value.hint

@@ -30,9 +30,11 @@ class Survey:
         return len(self.times)
 
     def between(self, start: float, end: float) -> tuple[int, int]:
-        """(first, last + 1) frames shown from ``start`` to ``end``, in seconds from the first frame."""
+        """(first, last + 1) frames that begin from ``start`` to ``end``, in seconds from the first frame; of a part
+        between two of them the one that is shown."""
         seconds = (self.times - self.times[0]) * self.tick
-        return int(np.searchsorted(seconds, start, "left")), int(np.searchsorted(seconds, end, "right"))
+        first, last = int(np.searchsorted(seconds, start, "left")), int(np.searchsorted(seconds, end, "right"))
+        return (first - 1, last) if start <= end and 0 < first == last < len(self) else (first, last)
 
 
 class Video:
@@ -72,7 +74,8 @@ class Video:
         try:
             for packet in self._container.demux(self._stream):
                 if packet.pts is not None and packet.size:
-                    times.append(packet.pts)
+                    if not packet.is_discard:  # before the start of a film that was cut without encoding it again
+                        times.append(packet.pts)
                     if packet.is_keyframe:
                         starts.append(packet.pts)
         except av.FFmpegError as error:

@@ -67,6 +67,36 @@ def test_the_frames_asked_for_come_back(codec, form, wanted):
         assert numbers(video.frames(wanted)) == wanted
 
 
+def cut(data: bytes, seconds: float) -> bytes:
+    """Without its beginning, nothing encoded again: what lies between the key frame and the cut stays in the file."""
+    to = io.BytesIO()
+    with av.open(io.BytesIO(data)) as source, av.open(to, "w", format="mp4") as sink:
+        old = source.streams.video[0]
+        new = sink.add_stream_from_template(old)
+        for packet in source.demux(old):
+            if packet.dts is not None:
+                packet.pts -= int(seconds / old.time_base)
+                packet.dts -= int(seconds / old.time_base)
+                packet.stream = new
+                sink.mux(packet)
+    return to.getvalue()
+
+
+def test_frames_before_the_start_of_a_cut_film_are_none():
+    with Video(cut(film(gop=40), 1.5)) as video:
+        assert len(video.survey) == FRAMES - 15 and video.survey.between(0.0, 0.35) == (0, 4)
+        assert numbers(video.frames(range(len(video.survey)))) == list(range(15, FRAMES))
+
+
+def test_a_part_between_two_frames_is_the_one_that_is_shown():
+    with Video(film()) as video:
+        assert video.survey.between(0.29, 0.51) == (3, 6)
+        assert video.survey.between(0.32, 0.38) == (3, 4)
+        for start, end in ((0.38, 0.32), (4.5, 5.0), (-2.0, -1.0)):
+            first, last = video.survey.between(start, end)
+            assert last <= first
+
+
 def test_only_what_is_needed_is_decoded():
     with Video(film()) as video:
         decoded = []

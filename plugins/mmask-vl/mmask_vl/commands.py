@@ -40,7 +40,8 @@ def regions(
 
     Every shard becomes one of the same name in OUT: its samples with their other parts (json, txt, cls) and a part npz
     with the arrays features, boxes, classes and confidence. With --detector the regions are a detector's; without, the
-    cells of a grid, described by their colours and edges. The same command again goes on where it was stopped.
+    cells of a grid, described by their colours and edges. The same command again goes on where it was stopped; other
+    settings need another OUT.
 
     \b
     mmask data pack photos.csv --out shards
@@ -50,9 +51,11 @@ def regions(
     from mmask_vl.extract import extract
 
     describe, what = _describer(detector, weights, grid, show, least, most, device)
+    settings: dict[str, object] = {"show": show, "least": least, "keep_pictures": keep_pictures}
+    settings |= {"grid": grid} if weights is None else {"detector": detector, "weights": weights.name, "most": most}
     count = len(open_source(urls[0] if len(urls) == 1 else f"{{{','.join(urls)}}}"))
     with click.progressbar(length=count, label="pictures", file=sys.stderr) as bar:
-        done = extract(urls, out, describe, keep_pictures=keep_pictures, told=bar.update)
+        done = extract(urls, out, describe, keep_pictures=keep_pictures, told=bar.update, settings=settings)
     if done.failed:
         lines = [json.dumps({"sample": sample, "reason": reason}) for sample, reason in done.failed]
         (out / FAILED).write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -81,7 +84,8 @@ def _describer(
     from mmask_vl.detect import Detector
 
     more = {} if show is None else {"show": show}
-    return Detector(detector, weights, most=most, least=least, device=device, **more), detector
+    found = Detector(detector, weights, most=most, least=least, device=device, **more)
+    return found, f"{detector}, {found.dim:,} features, {found.classes:,} classes"
 
 
 @click.command()

@@ -44,6 +44,9 @@ class ContrastLoss(nn.Module):
         """(B, D) and (B, D), row by row a pair -> the sum over this rank's B pairs, and how many of them are the
         nearest of all, both ways counted half. With several ranks the others' vectors are gathered, with gradients;
         every rank has B pairs."""
+        if self.training:  # beyond the bound no gradient would lead back
+            with torch.no_grad():
+                self.scale.clamp_(max=_MOST - 1e-6)
         first, second = (F.normalize(x.to(torch.promote_types(x.dtype, torch.float32)), dim=-1)
                          for x in (first, second))
         every = gathered(first), gathered(second)
@@ -57,7 +60,6 @@ class ContrastLoss(nn.Module):
         sign = -torch.ones_like(logits)
         sign[torch.arange(len(own), device=own.device), own] = 1
         return -F.logsigmoid(sign * (logits + self.bias)).sum(), right
-
 
     def constant(self, pairs: int) -> float:
         """The loss of a pair for who takes all of ``pairs`` for equally near, at the best of scales and biases."""

@@ -22,7 +22,7 @@ class Detector:
     name: of a detector in torchvision with a region proposal network (``fasterrcnn_resnet50_fpn``). weights: its state
     dict, ``.pth`` (read without unpickling objects) or ``.safetensors``; the number of classes is the file's. most,
     least: regions of a picture. show: confidence above which more than ``least`` stay. overlap: intersection over union
-    above which the less sure of two regions goes. Nothing is downloaded.
+    above which the less sure of two regions goes. Nothing is downloaded. ``dim`` and ``classes`` are D and C.
     """
 
     def __init__(
@@ -31,6 +31,8 @@ class Detector:
     ) -> None:
         self.model = load_detector(name, weights).to(device).eval()
         self.most, self.least, self.show, self.overlap, self.device = most, least, show, overlap, device
+        scores: Any = self.model.get_submodule("roi_heads.box_predictor.cls_score")
+        self.dim, self.classes = int(scores.in_features), int(scores.out_features)
 
     @torch.no_grad()
     def __call__(self, picture: np.ndarray) -> dict[str, np.ndarray]:
@@ -38,7 +40,7 @@ class Detector:
         from torchvision.ops import clip_boxes_to_image, nms
 
         model: Any = self.model
-        image = torch.from_numpy(np.ascontiguousarray(picture)).to(self.device).permute(2, 0, 1).float() / 255
+        image = torch.from_numpy(np.array(picture)).to(self.device).permute(2, 0, 1).float() / 255
         images, _ = model.transform([image])
         maps = model.backbone(images.tensors)
         maps = {"0": maps} if isinstance(maps, Tensor) else maps

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mmask.api import DataError, SampleError, open_source
 
+SETTINGS = "regions.json"
 EXTENSIONS = ("jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "ppm")
+MAX_PIXELS = 1 << 26
 Describe = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 
 
@@ -30,17 +33,21 @@ class Extracted:
 
 
 def extract(
-    urls: Sequence[str], out: Path, describe: Describe, *, keep_pictures: bool = False, max_pixels: int = 1 << 26,
-    told: Callable[[int], None] = lambda count: None,
+    urls: Sequence[str], out: Path, describe: Describe, *, keep_pictures: bool = False, max_pixels: int = MAX_PIXELS,
+    told: Callable[[int], None] = lambda count: None, settings: Mapping[str, Any] | None = None,
 ) -> Extracted:
     """Write a shard of the same name for each of ``urls``: of every sample its other parts as they are, and ``npz``
     with what ``describe`` says of its picture. Samples keep their keys and order. A shard is written aside and renamed;
-    one that is there is left alone, so that the same command goes on where it was stopped.
+    one that is there is left alone, so that the same command goes on where it was stopped. A shard without a picture
+    that can be read is not written.
 
-    told: called after each sample with 1. Raises DataError where two shards have the same file name.
+    told: called after each sample with 1. settings: what ``describe`` depends on; ``out`` keeps them in
+    ``regions.json``. Raises DataError where two shards have the same file name, or ``out`` has those of other settings.
     """
     source = open_source(urls[0] if len(urls) == 1 else f"{{{','.join(urls)}}}")
     out.mkdir(parents=True, exist_ok=True)
+    if settings is not None:
+        _same_settings(out, settings)
     done, seen, start = Extracted(), set(), 0
     for shard, count in zip(source.shards, source.counts.tolist(), strict=True):
         rows, start = range(start, start + count), start + count
@@ -52,18 +59,33 @@ def extract(
             done.skipped += 1
             told(count)
             continue
-        _write(source, rows, out / name, describe, keep_pictures, max_pixels, done, told)
-        done.shards += 1
+        done.shards += _write(source, rows, out / name, describe, keep_pictures, max_pixels, done, told)
     return done
+
+
+def _same_settings(out: Path, settings: Mapping[str, Any]) -> None:
+    """Shards of one folder are described alike."""
+    record = out / SETTINGS
+    if next(out.glob("*.tar"), None) is None:
+        record.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+        return
+    try:
+        found = json.loads(record.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise DataError(f"'{out}' holds shards that this command did not write", hint="choose another --out") from None
+    other = [f"{name} {found.get(name)}, not {value}" for name, value in settings.items() if found.get(name) != value]
+    if other:
+        raise DataError(f"'{out}' holds shards made with {', '.join(other)}", hint="choose another --out")
 
 
 def _write(
     source: Any, rows: Sequence[int], final: Path, describe: Describe, keep: bool, max_pixels: int, done: Extracted,
     told: Callable[[int], None],
-) -> None:
+) -> bool:
+    """Whether there was a sample to write."""
     from webdataset.writer import TarWriter
 
-    aside = final.with_name(f"{final.name}.tmp")
+    aside, before = final.with_name(f"{final.name}.tmp"), done.samples
     with aside.open("wb") as file:
         with TarWriter(file, encoder=False, mtime=0, user="mmask", group="mmask", compress=False) as tar:
             for row in rows:
@@ -85,7 +107,11 @@ def _write(
                 done.regions += len(arrays["boxes"])
         file.flush()
         os.fsync(file.fileno())
+    if done.samples == before:
+        aside.unlink()
+        return False
     os.replace(aside, final)
+    return True
 
 
 def pack_arrays(arrays: Mapping[str, np.ndarray]) -> bytes:

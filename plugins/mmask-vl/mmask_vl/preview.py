@@ -47,7 +47,7 @@ class WordsAndRegions:
     beyond what even shares would give; even shares stay pale. Below: the caption, hidden words in brackets with the
     model's guess behind an arrow.
 
-    The picture is the batch's field ``image`` where the recipe decodes one. Without it regions show their first
+    The picture itself is drawn where the decoder of regions reads it (``picture``). Without it regions show their first
     3 · mosaic² features as colours, which is right for regions of `mmask_vl.describe`; mosaic 0 draws outlines alone.
     samples: pairs. words: drawn for each. tile: side of a picture in pixels. mlm, hides, matching: the objectives whose
     guesses are shown, whose plan hides regions, and which aligns. attention: a tap of the network in place of the last,
@@ -81,7 +81,7 @@ class WordsAndRegions:
         tokens = scene.view("clean").tokens[regions]
         features, boxes = (part.float().cpu().numpy() for part in tokenizer.split(tokens.values))
         hidden = scene.plan(str(hides.plan), regions).hidden.numpy()
-        counts = tokens.layout.lengths().tolist()
+        counts, shown = tokens.layout.lengths().tolist(), f"{tokenizer.field}.image"
         guesses = mlm.predict(scene) if predict else None
         shares = self._shares(model, scene, mlm.network) if predict else None
         made = []
@@ -92,7 +92,7 @@ class WordsAndRegions:
             if shares is not None:
                 places = [place for place, _ in drawn]
                 warm = warmth(shares[row, :count, places].cpu().numpy().reshape(len(drawn), count))
-            image = scene.batch["image"][row].cpu() if "image" in scene.batch.fields else None
+            image = scene.batch[shown][row].cpu() if shown in scene.batch.fields else None
             back = picture_of(features[row, :count], boxes[row, :count], image, self.tile, self.mosaic)
             made.append(Row(boxes[row, :count, :4], hidden[row, :count], back, caption,
                             tuple(word for _, word in drawn) if predict else (), warm))

@@ -9,8 +9,10 @@ from hashlib import blake2b
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from mmask.api import Keys, RecipeError, Sample, SampleError
+from mmask_vl.extract import EXTENSIONS, MAX_PIXELS, read_picture
 
 FEATURES, BOXES, CLASSES, CONFIDENCE = "features", "boxes", "classes", "confidence"
 
@@ -27,19 +29,24 @@ class RegionDecoder:
 
     Regions come in order of falling confidence, in stored order where there is none; those above ``threshold`` stay,
     but ``least`` and at most ``most`` of them, of those that are stored (UNITER: 0.2, 10 to 100). most None keeps all.
+    picture: side of the picture itself, drawn behind its regions in figures: the field ``<name>.image``, (3, side,
+    side) uint8, stretched so that boxes lie where they belong; the sample keeps a part with it. 0 reads none.
     max_bytes: larger parts, packed or unpacked, are refused. Raises SampleError.
     """
 
     def __init__(
         self, *, part: str = "npz", name: str = "regions", features: str = FEATURES, boxes: str = BOXES,
         classes: str = CLASSES, confidence: str = CONFIDENCE, more: Mapping[str, str] | None = None,
-        threshold: float = 0.0, least: int = 1, most: int | None = 100, max_bytes: int = 1 << 26,
+        threshold: float = 0.0, least: int = 1, most: int | None = 100, picture: int = 0, max_bytes: int = 1 << 26,
     ) -> None:
+        if picture < 0:
+            raise RecipeError(f"picture = {picture} is a side in pixels, or 0 for none")
         if least < 1 or (most is not None and most < least):
             raise RecipeError(f"least = {least} is 1 or more and most = {most} not below it")
         self.part, self.name, self.features, self.boxes = part, name, features, boxes
         self.classes, self.confidence, self.more = classes, confidence, dict(more or {})
         self.threshold, self.least, self.most, self.max_bytes = threshold, least, most, max_bytes
+        self.picture = picture
         ends = ["", ".box", *([".class"] if classes else []), *([".confidence"] if confidence else []),
                 *(f".{end}" for end in self.more)]
         self.ragged = tuple(f"{name}{end}" for end in ends)
@@ -64,6 +71,8 @@ class RegionDecoder:
         for name, values in made.items():
             if values.dtype.kind == "f" and not np.isfinite(values).all():
                 raise SampleError(f"{sample.id}: {name} holds numbers that are not finite")
+        if self.picture:
+            made[f"{self.name}.image"] = _stretched(sample, self.picture)
         return made
 
     def _read(self, sample: Sample) -> dict[str, np.ndarray]:
@@ -94,6 +103,16 @@ class RegionDecoder:
             raise SampleError(f"{sample.id}: '{self.confidence}' is {sure.shape}, not one number a region")
         keep = min(max(int((sure > self.threshold).sum()), self.least), most)
         return np.argsort(-sure.astype(np.float64), kind="stable")[:keep]
+
+
+def _stretched(sample: Sample, side: int) -> np.ndarray:
+    """(3, side, side) uint8: the whole picture, its sides made equal."""
+    part = next((one for one in EXTENSIONS if one in sample.parts), None)
+    if part is None:
+        raise SampleError(f"{sample.id} has no picture; it has {sorted(sample.parts)}",
+                          hint="keep it with: mmask data regions --keep-pictures")
+    whole = Image.fromarray(read_picture(sample.parts[part], MAX_PIXELS))
+    return np.ascontiguousarray(np.asarray(whole.resize((side, side), Image.Resampling.BICUBIC)).transpose(2, 0, 1))
 
 
 def read_arrays(data: bytes, names: set[str], what: str, max_bytes: int) -> dict[str, np.ndarray]:

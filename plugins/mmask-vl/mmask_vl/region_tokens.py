@@ -67,11 +67,12 @@ class RegionTokenizer:
         return features, boxes
 
     def show(self, batch: Batch, row: int, *, tile: int = 96) -> np.ndarray:
-        """(tile, tile, 3) uint8: the batch's ``image``, or what the features of a grid say of it, or boxes alone."""
+        """(tile, tile, 3) uint8: the picture, where the decoder reads it, or what the features of a grid say of it, or
+        boxes alone."""
         length = batch.fields.get(f"{self.field}.length")
         count = len(batch[self.field][row]) if length is None else int(length[row])
         features, boxes = (batch[name][row, :count].cpu().numpy() for name in (self.field, f"{self.field}.box"))
-        image = None if "image" not in batch.fields else batch["image"][row].cpu()
+        image = None if f"{self.field}.image" not in batch.fields else batch[f"{self.field}.image"][row].cpu()
         return picture_of(features, boxes, image, tile, MOSAIC if self.dim == DIM else 0)
 
     def example(self, count: int) -> dict[str, Tensor]:

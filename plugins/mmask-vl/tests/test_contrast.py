@@ -36,6 +36,16 @@ def test_the_term_counts_pairs_and_both_sides_get_gradients():
     assert left.grad.abs().sum() > 0 and right.grad.abs().sum() > 0 and made.loss.scale.grad is not None
 
 
+def test_a_scale_at_its_bound_can_come_back():
+    loss = ContrastLoss(scale=9.0)
+    vectors = torch.eye(3, 4)
+    loss(vectors, vectors.roll(1, 0))[0].backward()  # all wrong: a smaller scale is better
+    assert loss.factor().item() == pytest.approx(100.0, rel=1e-5) and loss.scale.grad.item() > 0
+    frozen = ContrastLoss(scale=9.0).eval()
+    frozen(vectors, vectors)
+    assert frozen.scale.item() == 9.0
+
+
 def test_equal_sides_are_told_apart_and_the_scale_stays_below_its_bound():
     loss = ContrastLoss(scale=9.0)
     assert loss.factor().item() == pytest.approx(100.0)

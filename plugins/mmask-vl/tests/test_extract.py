@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+import warnings
 
 import numpy as np
 import pytest
@@ -57,10 +58,24 @@ def test_the_command_keeps_captions_and_keys_and_leaves_out_what_cannot_be_read(
     failed = (tmp_path / "out" / "regions-failed.jsonl").read_text()
     assert len(failed.splitlines()) == 1 and "cannot be read" in failed
     before = (tmp_path / "out" / "a.tar").stat().st_mtime_ns
-    assert mmask("data", "regions", tmp_path / "a.tar", "--out", tmp_path / "out", "--keep-pictures") == 0
+    assert mmask("data", "regions", tmp_path / "a.tar", "--out", tmp_path / "out", "--grid", 2) == 0
     assert (tmp_path / "out" / "a.tar").stat().st_mtime_ns == before
     assert "already" in capsys.readouterr().out
     assert mmask("data", "regions", tmp_path / "a.tar", "--out", tmp_path / "b", "--detector", NAME) == 2
+
+
+def test_shards_of_one_folder_are_described_alike_and_none_is_empty(tmp_path, capsys):
+    shard(tmp_path / "a.tar")
+    out = tmp_path / "out"
+    assert mmask("data", "regions", tmp_path / "a.tar", "--out", out, "--grid", 2) == 0
+    capsys.readouterr()
+    assert mmask("data", "regions", tmp_path / "a.tar", "--out", out, "--grid", 3) != 0
+    assert "grid 2, not 3" in capsys.readouterr().err
+    with tarfile.open(tmp_path / "b.tar", "w") as tar:
+        tar.addfile(tarfile.TarInfo("0.json"), io.BytesIO())
+    for _ in range(2):  # the second time, too, nothing was done
+        assert mmask("data", "regions", tmp_path / "b.tar", "--out", tmp_path / "b") != 0
+        assert not list((tmp_path / "b").glob("*.tar*"))
 
 
 def test_a_detector_reads_its_weights_from_a_file_and_describes_boxes(tmp_path):
@@ -70,8 +85,13 @@ def test_a_detector_reads_its_weights_from_a_file_and_describes_boxes(tmp_path):
     model = get_model(NAME, weights=None, weights_backbone=None, num_classes=4)
     torch.save(model.state_dict(), tmp_path / "weights.pth")
     detector = Detector(NAME, tmp_path / "weights.pth", most=3, least=3)
-    made = detector(np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8))
+    picture = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    picture.flags.writeable = False  # as Pillow's are
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        made = detector(picture)
     count = len(made["boxes"])
+    assert (detector.dim, detector.classes) == (1024, 4)
     assert 1 <= count <= 3 and made["features"].shape == (count, 1024) and made["classes"].shape == (count, 4)
     np.testing.assert_allclose(made["classes"].astype(np.float32).sum(1), 1, atol=5e-3)
     assert made["boxes"].min() >= 0 and made["boxes"].max() <= 1

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from mmask.api import Batch, Layout, MaskPlan, RecipeError, Sample, SampleError, SampleId, Scored, View, partners
 from mmask_vl.hide_regions import HideRegions
@@ -35,6 +36,24 @@ def test_regions_come_surest_first_and_unsure_ones_go():
     assert made["regions.box"].shape == (3, 4) and made["regions.class"].shape == (3, 4)
     assert len(RegionDecoder(threshold=0.95, least=2)(stored(5), None)["regions"]) == 2
     assert len(RegionDecoder(most=4)(stored(5), None)["regions"]) == 4
+
+
+def test_the_picture_itself_is_read_for_figures_and_stretched_so_that_boxes_lie_right():
+    to = io.BytesIO()
+    picture = Image.new("RGB", (80, 20), (255, 255, 255))
+    picture.paste((200, 0, 0), (40, 0, 80, 20))
+    picture.save(to, "png")
+    sample = stored(3)
+    with pytest.raises(SampleError, match="no picture") as told:
+        RegionDecoder(picture=16)(sample, None)
+    assert "--keep-pictures" in told.value.hint
+    made = RegionDecoder(picture=16)(Sample(sample.id, {**sample.parts, "png": to.getvalue()}), None)
+    image = made["regions.image"]
+    assert image.shape == (3, 16, 16) and image.dtype == np.uint8
+    assert image[1, :, :6].min() > 240 and image[1, :, 10:].max() < 20
+    batch = Batch({name: torch.as_tensor(value)[None] for name, value in made.items()},
+                  np.zeros(1, np.uint64), np.zeros(1, np.int64))
+    assert RegionTokenizer(dim=6).show(batch, 0, tile=16)[8, 12].tolist() == pytest.approx([200, 0, 0], abs=3)
 
 
 def test_the_same_picture_has_the_same_number_and_another_another():

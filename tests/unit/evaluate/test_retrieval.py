@@ -10,8 +10,10 @@ import torch
 from torch import nn
 
 from mmask.api import Batch, Layout, Losses, PairScorer, RecipeError, Term, Tokens, UsageError
+from mmask.evaluate.gallery import draw_gallery
 from mmask.evaluate.matrix import ranks, read_sides, recalls, score_matrix, scorer_of
 from mmask.evaluate.retrieval import Retrieval, matrix_loss
+from mmask.evaluate.zeroshot import ZeroShot, said_of
 from mmask.train.model import MaskedModel
 from mmask.train.pairs import Belongs, every_pair
 
@@ -203,3 +205,21 @@ def test_belonging_needs_a_network_that_can_be_stopped_between():
 def test_every_pair_is_the_second_fastest():
     one, two = every_pair({"a": torch.arange(2)}, {"b": torch.arange(6).view(3, 2)})
     assert one["a"].tolist() == [0, 0, 0, 1, 1, 1] and two["b"][:, 0].tolist() == [0, 2, 4, 0, 2, 4]
+
+
+def test_numbers_are_no_names_of_classes() -> None:
+    with pytest.raises(UsageError, match="classes are numbers") as told:
+        ZeroShot()._named(["0", "1", "10"])
+    assert "classes.json" in told.value.hint
+    assert list(ZeroShot()._named(["0", "seven"])) == ["0", "seven"]
+
+
+def test_every_class_is_said_in_every_template_whatever_braces_it_has() -> None:
+    assert said_of(["cat", "{dog}"], ["a {}", "{} {x} {}"]) == ["a cat", "cat {x} cat", "a {dog}", "{dog} {x} {dog}"]
+
+
+def test_long_texts_stay_in_their_cell_of_a_gallery() -> None:
+    white = np.full((8, 8, 3), 255, np.uint8)
+    short, long = (draw_gallery([text], [[white]], [[True]], [1.0]) for text in ("one two", "word " * 300))
+    assert short.shape == long.shape
+    assert (long[-4:] == 255).all() and (long[:2] == 255).all()

@@ -18,6 +18,7 @@ CLAIMS: tuple[Component, ...] = (
     Component("weights", "videomae", "mmask_video.weights:VideoMaeWeights", "checkpoints of VideoMAE, both forms"),
     Component("exporter", "hf-videomae", "mmask_video.videomae_export:VideoMaeExporter", "a folder for VideoMAEModel"),
     Component("preview", "clip", "mmask_video.preview:ClipPreview", "frames: original, hidden, reconstructed"),
+    Component("preview", "video-sheet", "mmask_video.sheet:VideoSheet", "stored videos: a few frames of each"),
     Component("dataset", "moving-emoji", "mmask_video.dataset:moving_emoji", "captioned clips of 64 px, in the wheel"),
     Component("packer", "video", "mmask_video.pack:VideoPacker", "video files, as they are or made smaller"),
     *(

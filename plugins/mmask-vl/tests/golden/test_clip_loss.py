@@ -48,6 +48,7 @@ def test_logits_and_both_directions_are_those_of_the_reference(path):
     made = loss_of(file, "softmax")
     image, text = (torch.nn.functional.normalize(file.inputs[f"{side}_features"]) for side in ("image", "text"))
     assert_close("image_normalized", image, file.outputs["image_normalized"])
+    assert_close("text_normalized", text, file.outputs["text_normalized"])
     logits = made.factor() * image @ text.t()
     assert_close("logits_per_image", logits, file.outputs["logits_per_image"])
     own = torch.arange(len(image))

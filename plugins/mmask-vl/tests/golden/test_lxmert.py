@@ -236,7 +236,7 @@ def test_confidences_and_denominators_matter(path):
     objects = model.objects
     if "label" not in objects.tasks:
         pytest.skip("this file has no class of objects")
-    surer = scene.batch.with_field("regions.label_confidence", torch.ones_like(file.inputs["obj_conf"]))
+    surer = scene.batch.with_field("regions.label_confidence", 2 * file.inputs["obj_conf"] + 1)
     before, scene.batch = objects(scene).terms["objects_label"], surer
     assert not torch.isclose(before.mean(), objects(scene).terms["objects_label"].mean())
     objects.at = "hidden"

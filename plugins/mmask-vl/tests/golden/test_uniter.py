@@ -146,7 +146,11 @@ def test_activations_are_those_of_the_reference(path):
 def test_the_plan_of_transport_is_that_of_the_reference(path):
     file = golden(path)
     model = model_of(file)
-    cost, plan, distance = model.matching.distances(run(file, model).itm)
+    itm = run(file, model).itm
+    words, regions = (torch.arange(int(n.max()))[None] < n[:, None] for n in lengths(file))
+    assert_close("ot_txt_emb", itm.stream("text").places[words], file.outputs["ot_txt_emb"][words])
+    assert_close("ot_img_emb", itm.stream("regions").places[regions], file.outputs["ot_img_emb"][regions])
+    cost, plan, distance = model.matching.distances(itm)
     assert_close("ot_cost", cost, file.outputs["ot_cost"])
     assert_close("ot_plan", plan, file.outputs["ot_plan"])
     assert_close("ot_distance", distance, file.outputs["ot_distance"])
