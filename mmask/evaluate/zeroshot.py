@@ -86,12 +86,12 @@ class ZeroShot:
             ) from error
 
 
-@torch.no_grad()
 def said_of(classes: Sequence[str], templates: Sequence[str]) -> list[str]:
     """Every class in every template; other braces of a sentence stay as they are."""
     return [template.replace("{}", one) for one in classes for template in templates]
 
 
+@torch.no_grad()
 def _halves(model: Any, scorer: Any, stream: str, batches: Any) -> dict[str, Tensor]:
     parts = [scorer.side(model.scene(batch, {}), stream) for batch in batches]
     return joined([{name: value.cpu() for name, value in part.items()} for part in parts])

@@ -9,15 +9,17 @@ import torch
 from torch import Tensor
 
 from mmask.api import Batch, MaskedModel, MaskPlan, RecipeError, preview_scene
+from mmask_video.cells import reconstructed
 from mmask_video.preview import Rows, moving, strip
 
 _RIGHT, _WRONG, _HIDDEN = (0.35, 0.85, 0.4), (0.95, 0.35, 0.3), (0.0, 0.0, 0.0)
 
 
 class ClipAndWords:
-    """Each clip as it is and with hidden cells black; after a prediction also with those cells tinted, green where the
-    code of the cell is the model's first guess and red where not; the caption below, hidden words in brackets with
-    the model's guess behind an arrow. A recipe without one of the two objectives has no guesses of its kind.
+    """Each clip as it is and with hidden cells black; after a prediction also with those cells as their guessed codes
+    look (`mmask_video.cells`), and tinted, green where the code of the cell is the model's first guess and red where
+    not; the caption below, hidden words in brackets with the model's guess behind an arrow. A recipe without one of the
+    two objectives has no guesses of its kind.
 
     samples: how many clips. columns: frames of a line. tile: least side of a frame in pixels. rate: frames a second
     of the moving picture. cells, words: names of the objectives that predict codes and words.
@@ -48,9 +50,9 @@ class ClipAndWords:
                 hint="preview=none draws nothing",
             )
         with preview_scene(model, batch, plans, samples=self.samples) as scene:
-            return self._draw(model, scene, predict)
+            return self._draw(model, scene, batch if predict else None)
 
-    def _draw(self, model: MaskedModel, scene: Any, predict: bool) -> tuple[Rows, str, list[str]]:
+    def _draw(self, model: MaskedModel, scene: Any, batch: Batch | None) -> tuple[Rows, str, list[str]]:
         """Title -> clips, a footnote, and a caption for each clip."""
         asked: dict[str, Any] = dict(model.objectives)
         cells, words = asked.get(self.cells), asked.get(self.words)
@@ -60,15 +62,19 @@ class ClipAndWords:
         text = next(name for name, one in tokenizers.items() if hasattr(one, "vocabulary"))
         tokenizer, plan = tokenizers[video], scene.plan(plans, video)
         values = scene.view("clean").tokens[video].values
-        clips = tokenizer.clip(values, plan.layout.grid).float().cpu()
+        grid = plan.layout.grid
+        clips = tokenizer.clip(values, grid).float().cpu()
         rows = {"original": clips, "hidden": tinted(clips, plan.hidden, plan, _HIDDEN, 1.0)}
         legend = ""
-        if predict and cells is not None:
+        if batch is not None and cells is not None:
+            whole = model.scene(batch, {})
+            seen = tokenizer.clip(whole.view("clean").tokens[video].values, grid).float().cpu()
+            rows["reconstructed"] = reconstructed(clips, plan, cells, scene, whole, seen)
             right = _right(cells, scene, plan)
             drawn = tinted(clips, plan.hidden & right, plan, _RIGHT, 0.55)
             rows["codes"] = tinted(drawn, plan.hidden & ~right, plan, _WRONG, 0.55)
-            legend = "; green: the right code is guessed first"
-        guesses = words.predict(scene) if predict and words is not None else None
+            legend = "; guessed codes look as cells that have them; green: the right code is guessed first"
+        guesses = words.predict(scene) if batch is not None and words is not None else None
         captions = _captions(tokenizers[text], scene, scene.plan(plans, text), text, guesses)
         return rows, f"{plan.ratio():.0%} of the cells hidden{legend}", captions
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mmask.api import Batch, Keys, Layout, RecipeError
+from mmask.api import Batch, Keys, Layout, Prediction, RecipeError, Scored
 from mmask.testing import MaskerLaws, batches, build, component, mmask, recipe
 from mmask_video.attended import BlocksOrAttended
 from mmask_video.dataset import moving_emoji
@@ -142,8 +142,34 @@ def test_pictures_stand_still_and_move(model):
     still = preview(model, clips(4))
     film = preview.animate(model, clips(4), plans=model.draw(clips(4)))
     assert still.dtype == film.dtype == np.uint8 and still.ndim == 3
-    assert film.shape == (4, 2 * 64, 3 * 64, 3)
+    assert film.shape == (4, 2 * 64, 4 * 64, 3)  # original, hidden, reconstructed, codes
     assert np.abs(film[:, :64, :64].astype(int) - clips(4)["video"][0].permute(1, 2, 3, 0).numpy()).max() <= 1
+
+
+def test_guessed_codes_look_as_the_cells_that_have_them(model):
+    from mmask_video.cells import appearances, cut, joined, reconstructed
+
+    batch = clips(4)
+    plan, whole = model.draw(batch).plan("mask", "video"), model.scene(batch, {})
+    seen, objective = batch["video"].float() / 255, model.objectives["cells"]
+    assert torch.equal(joined(cut(seen, plan.layout), plan.layout), seen)
+    codes, looks = appearances(seen, whole, objective)
+    truth = objective.target(whole, Scored.valid(plan.layout)).value
+    assert torch.equal(codes, truth.unique())
+    torch.testing.assert_close(looks[0], cut(seen, plan.layout)[truth == codes[0]].mean(0))
+
+    class Right:  # guesses what is there
+        stream, target = "video", objective.target
+
+        def predict(self, scene):
+            scored = Scored.hidden(plan)
+            logits = torch.nn.functional.one_hot(scored.take(truth.view(4, -1)), objective.target.dim).float()
+            return Prediction(logits, scored)
+
+    made = reconstructed(seen, plan, Right(), None, whole, seen)
+    cells, hidden = cut(made, plan.layout), plan.hidden.flatten()
+    assert torch.equal(cells[~hidden], cut(seen, plan.layout)[~hidden])
+    torch.testing.assert_close(cells[hidden], looks[torch.searchsorted(codes, truth[hidden])])
 
 
 @pytest.mark.parametrize("gone", ["cells", "words"])
