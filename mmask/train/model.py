@@ -151,13 +151,18 @@ class MaskedModel(Gathering):
             raise DataError("the batch has no samples", hint="a model needs at least one")
         return {name: tokenizer.layout(batch) for name, tokenizer in self.tokenizers_of(chance=chance).items()}
 
+    @property
+    def scored(self) -> set[str]:
+        """Maskers whose plans depend on the weights."""
+        return {name for name, maker in self.maskers.items() if isinstance(maker.masker, ScoredMasker)}
+
     def draw(self, batch: Batch, *, step: int = 0) -> BatchPlans:
         """The plans of a batch: a function of (seed, sample ids, visits, step) and the layouts.
 
         Scored maskers run last, without gradients and in evaluation mode, in a scene of the other plans.
         """
         layouts, keys = self.layouts(batch), batch.keys(self.seed, step)
-        scored = {name for name, maker in self.maskers.items() if isinstance(maker.masker, ScoredMasker)}
+        scored = self.scored
         plans = {
             name: _draw(maker, layouts, keys.of_view(name))
             for name, maker in self.maskers.items() if name not in scored

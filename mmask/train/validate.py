@@ -64,7 +64,8 @@ class Tally:
 class Validation:
     """Mean of every loss term over held-out samples, and of the trivial predictor where a target has one.
 
-    batches: makes this rank's held-out batches, the same ones at every call. Plans are those of step 0.
+    batches: makes this rank's held-out batches, the same ones at every call. Plans are those of step 0. The trivial
+    predictor is asked once, or every time where a masker looks at the weights, so that both have the same plans.
     """
 
     def __init__(self, batches: Batches, precision: Precision, ranks: Ranks) -> None:
@@ -76,13 +77,15 @@ class Validation:
         """``val_loss``, ``val_<term>``, ``val_<metric>``, and ``val_trivial`` and ``val_gain`` (1 - loss / trivial)."""
         was_training = model.training
         model.eval()
+        if model.scored:
+            self._trivial = None
         ours, trivial = Tally(), Tally()
         try:
             model.run(partial(self._all, model, ours, trivial), at_once=True)
         finally:
             model.train(was_training)
         ours = ours.over(self.ranks)
-        if self._trivial is None:  # it depends on samples and plans alone, so once is enough
+        if self._trivial is None:  # it depends on samples and plans alone, so once is enough for fixed plans
             self._trivial = trivial.over(self.ranks)
         return self._report(ours, self._trivial)
 

@@ -17,6 +17,9 @@ from torch.nn import functional as F
 
 from mmask.train.model import MaskedModel, PlanMaker, ViewMaker
 from mmask.train.objective import MaskedObjective
+from mmask.train.precision import Precision
+from mmask.train.ranks import Ranks
+from mmask.train.validate import Validation
 from mmask.types import (
     Encoded,
     Layout,
@@ -298,3 +301,21 @@ def test_one_sample_and_one_frame_take_the_same_road(tiny, size, frames):
     assert losses.total().isfinite()
     if size == 1:
         assert losses["vtm"].item() == 0.0  # the one caption there is
+
+
+def test_the_trivial_predictor_has_the_plans_of_the_weights_of_now(tiny):
+    model, batch = violet(tiny), clips(tiny, 32)
+
+    def told(name):
+        return lambda scene: Losses({name: Term(scene.plan("mixed", "text").hidden.float().sum(), 1.0)})
+
+    def fresh():
+        return Validation(lambda: [batch], Precision.of("fp32", torch.device("cpu")), Ranks())
+
+    for name, objective in model.objectives.items():
+        objective.trivial = told(name)
+    check = fresh()
+    first = check(model)["val_trivial"]
+    with torch.no_grad():
+        model.networks["encoder"].words.weight.mul_(30.0)  # attention goes elsewhere
+    assert check(model)["val_trivial"] == fresh()(model)["val_trivial"] != first
