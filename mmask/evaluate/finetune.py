@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmask.errors import RecipeError
+from mmask.errors import RecipeError, UsageError
 from mmask.evaluate.goal import Goal
 from mmask.keyed import fold, seeded_scope
 from mmask.protocols import Subject
@@ -98,6 +98,8 @@ class FineTune:
         assert fit.rows is not None
         mix, goal = self._mixer(fit.classes), Goal.of(fit)
         size = min(self.batch, len(fit) - len(fit) % 2 if mix is not None else len(fit))
+        if not size:
+            raise UsageError("mixup and cutmix need two training samples", hint="give more labels, or mixup=0 cutmix=0")
         steps, losses = -(-self.epochs * len(fit) // size), []
         module.train()
         for number, batch in enumerate(subject.train(fit.rows, batch=size, epochs=self.epochs, seed=seed)):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,7 +47,7 @@ def regions(
     mmask data regions 'shards/*.tar' --out regions --detector fasterrcnn_resnet50_fpn_v2 --weights frcnn.pth
     mmask train --recipe uniter-base --data 'regions/train-*.tar'
     """
-    from mmask_vl.extract import extract
+    from mmask_vl.extract import extract, note_failed
 
     describe, what = _describer(detector, weights, grid, show, least, most, device)
     settings: dict[str, object] = {"show": show, "least": least, "keep_pictures": keep_pictures}
@@ -57,8 +56,7 @@ def regions(
     with click.progressbar(length=count, label="pictures", file=sys.stderr) as bar:
         done = extract(urls, out, describe, keep_pictures=keep_pictures, told=bar.update, settings=settings)
     if done.failed:
-        lines = [json.dumps({"sample": sample, "reason": reason}) for sample, reason in done.failed]
-        (out / FAILED).write_text("\n".join(lines) + "\n", encoding="utf-8")
+        note_failed(out / FAILED, done.failed)
     if not done.samples and not done.skipped:
         raise DataError(f"none of {len(done.failed):,} samples has a picture that can be read",
                         hint=done.failed[0][1] if done.failed else "")

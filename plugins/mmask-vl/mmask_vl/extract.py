@@ -63,6 +63,14 @@ def extract(
     return done
 
 
+def note_failed(path: Path, failed: Sequence[tuple[str, str]]) -> None:
+    """JSON lines of samples that were left out and why, beside those of earlier runs into the folder."""
+    earlier = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    reasons = {line["sample"]: line["reason"] for line in map(json.loads, earlier)} | dict(failed)
+    lines = [json.dumps({"sample": sample, "reason": reason}) for sample, reason in reasons.items()]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
 def _same_settings(out: Path, settings: Mapping[str, Any]) -> None:
     """Shards of one folder are described alike."""
     record = out / SETTINGS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -21,27 +21,32 @@ def put_together(
     rows: JSON lines, each a table (a question and its answer, a statement about two pictures) that names its pictures
     by the sample key of ``urls``, in the columns ``keys``. A sample gets the row as its part ``json``, the parts of its
     first picture under their names (``npz``), of its second under ``2.npz``, and so on. Several rows may be about one
-    picture. Raises DataError for a row that is none, or a picture that is not there.
+    picture. Raises DataError for a row that is none, or a picture that is not there, or there twice.
     """
     source = open_source(urls[0] if len(urls) == 1 else f"{{{','.join(urls)}}}")
     known: dict[str, int] = {}
+    twice = set()
     for row in range(len(source)):
         try:
-            known.setdefault(source.read(row).id.key, row)
+            key = source.read(row).id.key
         except SampleError:
             continue
+        if known.setdefault(key, row) != row:
+            twice.add(key)
     lines = [line for line in rows.read_text(encoding="utf-8").splitlines() if line.strip()]
     if not lines:
         raise DataError(f"{rows} has no rows")
     out.mkdir(parents=True, exist_ok=True)
     for number, start in enumerate(range(0, len(lines), size)):
-        _write(out / f"{rows.stem}-{number:06d}.tar", [
-            (start + i, _row(rows, start + i, line, keys, known)) for i, line in enumerate(lines[start : start + size])
-        ], source, keys, known)
+        here = enumerate(lines[start : start + size], start)
+        _write(out / f"{rows.stem}-{number:06d}.tar",
+               [(i, _row(rows, i, line, keys, known, twice)) for i, line in here], source, keys, known)
     return len(lines)
 
 
-def _row(file: Path, number: int, line: str, keys: Sequence[str], known: Mapping[str, int]) -> dict[str, Any]:
+def _row(
+    file: Path, number: int, line: str, keys: Sequence[str], known: Mapping[str, int], twice: Set[str]
+) -> dict[str, Any]:
     try:
         row: Any = json.loads(line)
     except ValueError as error:
@@ -53,6 +58,9 @@ def _row(file: Path, number: int, line: str, keys: Sequence[str], known: Mapping
             near = ", ".join(list(known)[:3])
             what = f"{file}, line {number + 1}: there is no picture '{row[key]}'"
             raise DataError(what, hint=f"keys are {near}, ...")
+        if str(row[key]) in twice:
+            raise DataError(f"{file}, line {number + 1}: several pictures are called '{row[key]}'",
+                            hint="name only the shards that are meant: --pictures")
     made: dict[str, Any] = row
     return made
 

@@ -16,6 +16,7 @@ from mmask.api import CheckpointError, UsageError
 from mmask.testing import mmask
 from mmask_vl.describe import PALETTE, GridDescriber
 from mmask_vl.detect import Detector
+from mmask_vl.extract import note_failed
 
 NAME = "fasterrcnn_mobilenet_v3_large_320_fpn"
 
@@ -101,3 +102,11 @@ def test_a_detector_reads_its_weights_from_a_file_and_describes_boxes(tmp_path):
     torch.save({"x": torch.zeros(1)}, tmp_path / "other.pth")
     with pytest.raises(CheckpointError, match="two-stage"):
         Detector(NAME, tmp_path / "other.pth")
+
+
+def test_earlier_failures_stay_on_record(tmp_path):
+    path = tmp_path / "failed.jsonl"
+    note_failed(path, [("a", "torn"), ("b", "empty")])
+    note_failed(path, [("b", "still empty"), ("c", "torn")])
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [(row["sample"], row["reason"]) for row in rows] == [("a", "torn"), ("b", "still empty"), ("c", "torn")]

@@ -123,3 +123,16 @@ def test_classes_are_told_by_captions(run, tmp_path):
     assert about["classes"] == sorted(about["classes"]) and len(about["classes"]) > 2
     assert set(numbers) >= {"top1", "balanced"}
     assert mmask("eval", "zeroshot", run, "--data", URL, "--label", "group", "templates=none") == 3
+
+
+def test_a_picture_that_is_there_twice_is_not_chosen_in_silence(tmp_path):
+    import shutil
+
+    first = tmp_path / "first.tar"
+    shutil.copy(URL.split("::")[0], first)
+    shutil.copy(first, tmp_path / "second.tar")
+    key = pictures(1)[0][0]
+    rows = table(tmp_path / "rows.jsonl", [{"picture": key, "question": "?", "answer": "a"}])
+    with pytest.raises(DataError, match="several pictures are called"):
+        put_together(rows, [str(first), str(tmp_path / "second.tar")], tmp_path / "out")
+    assert put_together(rows, [str(first)], tmp_path / "out") == 1
