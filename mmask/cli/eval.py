@@ -200,6 +200,11 @@ def _finish(results: Sequence[Result], out: Path) -> None:
     click.echo(f"{data['test_samples']:,} test samples{classes}; ± is the 95% interval")
     for path in write_results(out, results):
         click.echo(str(path))
+    page = out.parent.parent / "report.html"
+    if out.parent.name == "eval" and page.is_file():  # results that lie with a run are on its page
+        from mmask.observe.report import write_report
+
+        click.echo(str(write_report(page.parent)))
 
 
 def _stem(arm: Arm, request: Request) -> str:

@@ -128,7 +128,8 @@ class Result:
         seeds = [
             {"seed": one.seed, "fitted": one.fitted, **one.numbers, "about": dict(one.about)} for one in self.tried
         ]
-        numbers = {metric: asdict(self.spread(metric)) for metric in self.metrics}
+        spreads = {metric: self.spread(metric) for metric in self.metrics}
+        numbers = {metric: {**asdict(one), "shown": one.shown(metric)} for metric, one in spreads.items()}
         counts = self.confusion
         more = {} if counts is None else {"confusion": counts.tolist()}
         return {**told, "seeds": seeds, "summary": numbers, **more}

@@ -12,6 +12,7 @@ from typing import Any
 
 from mmask.errors import UsageError
 from mmask.observe.charts import Series, chart, short, smooth
+from mmask.observe.judged import judged
 from mmask.observe.metrics import read_rows
 from mmask.observe.shots import shots
 
@@ -38,7 +39,7 @@ def page(run: Path) -> str:
     title = escape(f"{recipe.get('name', run.name)} · {run.name}")
     style, script = _part("report.css"), _part("report.js")
     body = "\n".join([
-        _head(run, recipe, rows, steps), _tiles(run, rows, steps), _charts(rows, recipe), shots(run),
+        _head(run, recipe, rows, steps), _tiles(run, rows, steps), _charts(rows, recipe), shots(run), judged(run),
         _recipe(recipe), _environment(env),
     ])
     return (

@@ -29,13 +29,13 @@ def shots(run: Path) -> str:
 
 
 def _figure(step: int, path: Path) -> str:
-    data = path.read_bytes()
-    width = int.from_bytes(data[16:20], "big")  # of a PNG's header
+    with path.open("rb") as file:
+        width = int.from_bytes(file.read(20)[16:], "big")  # of a PNG's header
     room = f' style="--room: {width}px"' if width > _SIDE_BY_SIDE else ""
     name = f"after step {step:,}" if step else "before training"
     return (
         f"<figure{room}><figcaption><b>{name}</b></figcaption>"
-        f'<img alt="reconstruction {name}" src="data:image/png;base64,{base64.b64encode(data).decode()}">'
+        f'<img alt="reconstruction {name}" src="{embedded(path)}">'
         f"{_moving(path.with_suffix('.webp'), name)}</figure>"
     )
 
@@ -43,5 +43,9 @@ def _figure(step: int, path: Path) -> str:
 def _moving(path: Path, name: str) -> str:
     if not path.is_file():
         return ""
-    data = base64.b64encode(path.read_bytes()).decode()
-    return f'<img alt="moving reconstruction {name}" src="data:image/webp;base64,{data}">'
+    return f'<img alt="moving reconstruction {name}" src="{embedded(path)}">'
+
+
+def embedded(path: Path) -> str:
+    """A picture's file as the URL of an image in a page."""
+    return f"data:image/{path.suffix[1:]};base64,{base64.b64encode(path.read_bytes()).decode()}"

@@ -100,3 +100,23 @@ def test_pictures_that_are_wide_are_shown_at_their_size(tmp_path: Path) -> None:
 def test_a_folder_that_is_no_run_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is no run"):
         write_report(tmp_path)
+
+
+def test_evaluations_that_lie_with_the_run_are_on_its_page(tmp_path: Path) -> None:
+    (tmp_path / "recipe.toml").write_text('name = "x"\n')
+    folder = tmp_path / "eval"
+    write_png(folder / "retrieval-text.png", np.zeros((4, 30, 3), np.uint8))
+    write_png(folder / "retrieval-few-text.png", np.zeros((4, 31, 3), np.uint8))
+    result = {
+        "task": "retrieval", "step": 40, "init": "trained", "features": "encoder", "labels": "none",
+        "seeds": [{}, {}], "data": {"test_samples": 80},
+        "summary": {
+            "text_r1": {"mean": 0.1375, "half": 0.01, "shown": "13.8% ± 1.0%"}, "old": {"mean": 2.0, "half": None},
+        },
+    }
+    (folder / "retrieval.json").write_text(json.dumps({"results": [result]}))
+    (folder / "no-result.json").write_text("[1]")
+    (folder / "torn.json").write_text("{")
+    page = write_report(tmp_path).read_text()
+    assert "13.8% ± 1.0%" in page and ">2<" in page and "80 test samples, 2 seeds" in page
+    assert page.count("<img") == 1 and 'alt="retrieval-text"' in page
