@@ -261,7 +261,7 @@ def main() -> None:
     text = "\n\n".join(parts)
     print(text)
     if options.doc:
-        put(text, options.doc)
+        put(text, options.doc, options.mark)
 
 
 if __name__ == "__main__":
