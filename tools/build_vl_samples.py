@@ -13,7 +13,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ MINOR = 0.5  # of the commonest colour's share, from which a second one is named
 class Stored:
     """A picture and what is known about it, both from the row."""
 
-    extensions = ("webp",)
+    extensions: Sequence[str] = ("webp",)
 
     def __call__(self, path: Path, row: Mapping[str, Any]) -> dict[str, bytes]:
         """``webp`` and ``json``."""

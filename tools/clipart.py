@@ -14,8 +14,8 @@ BY = re.compile(r"^clip ?art by [^-]+ - ", re.I)
 JUNK = re.compile(r"hash|http|0x|[@\d]|unsorted|clip[ _]?art|theme", re.I)
 VARIANTS = frozenset(  # words by which drawings of one series differ
     SPLIT.split(
-        "red orange yellow green cyan blue purple violet pink brown black white grey gray gold silver dark light bw color "
-        "colour colored coloured left right up down top bottom small large big new old simple and the with"
+        "red orange yellow green cyan blue purple violet pink brown black white grey gray gold silver dark light bw "
+        "color colour colored coloured left right up down top bottom small large big new old simple and the with"
     )
 )
 LEFT_OUT = {

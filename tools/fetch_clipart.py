@@ -20,7 +20,7 @@ import json
 import tempfile
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,7 @@ class Drawing:
 class Stored:
     """A picture and what is known about it, both from the row."""
 
-    extensions = ("webp",)
+    extensions: Sequence[str] = ("webp",)
 
     def __call__(self, path: Path, row: Mapping[str, Any]) -> dict[str, bytes]:
         """``webp`` and ``json``."""
@@ -134,7 +134,7 @@ def sides(drawings: list[Drawing]) -> list[str]:
 
 def look(root: Path, side: int, chosen: list[Named], dropped: Reasons) -> list[Drawing]:
     """Every picture that can be seen."""
-    made = []
+    made: list[Drawing] = []
     for one in chosen:
         try:
             webp, thumb = drawn(root / Path(one.card.file).with_suffix(".png"), side)

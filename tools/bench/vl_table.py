@@ -4,8 +4,8 @@
     python tools/build_vl_samples.py --pictures data/emoji
     python tools/bench/vl_table.py --data data/emoji --arms clip --out runs/vl --doc docs/benchmarks/vl.md --mark clip
     python tools/fetch_clipart.py --out data/clipart  # and its regions, see there
-    python tools/bench/vl_table.py --set clipart --data data/clipart --steps 700 --out runs/clipart \\
-        --doc docs/benchmarks/vl.md --mark clipart
+    python tools/bench/vl_table.py --set clipart --data data/clipart --out runs/clipart --doc docs/benchmarks/vl.md \\
+        --mark clipart
 
 ``emoji``: the sample shards of the plugin, 1,277 emoji with their names and main colours to learn from, 322 of other
 concepts to be judged on. ``clipart``: drawings with titles and keywords, 2,345 and 553. UNITER and LXMERT see regions
