@@ -27,7 +27,7 @@ import numpy as np
 THREADS = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
 STEP = 3.0  # between neighbouring learning rates
 TUNING_SHARE = 0.25  # of the budget, for each of them
-MARK = "table"
+MARK, LOSS = "table", "held-out loss"
 RANDOM = "random"
 
 
@@ -237,13 +237,20 @@ def render(
         for key, arm in arms.items()
     ]
     costs += [[label, "", "", "", "", f"{minutes(out, *starts):.1f}"] for label, starts in others.items()]
+    spent, costs = filled(["arm", "peak lr", LOSS, "tuning", "pretraining", "evaluation"], costs)
+    loss = f"; {LOSS} of seed 0 against {trivial}" if LOSS in spent else ""
     return "\n\n".join([
         f"{what}, mean ± deviation over seeds:", markdown(heads, rows),
         "Against the same architecture at random initialisation, points, paired by seed, with 95 % intervals:",
         markdown(heads, differences),
-        f"Core-minutes, {minutes(out, ''):.1f} in all; held-out loss of seed 0 against {trivial}:",
-        markdown(["arm", "peak lr", "held-out loss", "tuning", "pretraining", "evaluation"], costs),
+        f"Core-minutes, {minutes(out, ''):.1f} in all{loss}:", markdown(spent, costs),
     ])
+
+
+def filled(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[list[str], list[list[str]]]:
+    """Without the columns in which nothing, or no time, stands."""
+    keep = [at for at in range(len(heads)) if any(row[at] not in ("", "0.0") for row in rows)]
+    return [heads[at] for at in keep], [[row[at] for at in keep] for row in rows]
 
 
 def put(text: str, page: Path, mark: str = MARK) -> None:

@@ -40,3 +40,8 @@ def test_a_column_takes_the_number_that_is_there(table):
     column = table.Column("retrieval", "R@1", metric="regions_r1|image_r1")
     assert column.of({"summary": {"image_r1": {"mean": 0.25}}}) == 25
     assert column.of({"summary": {"regions_r1": {"mean": 0.5}, "top1": {"mean": 1.0}}}) == 50
+
+
+def test_columns_in_which_nothing_stands_are_left_out(table):
+    heads, rows = table.filled(["arm", "loss", "tuning", "cost"], [["a", "", "0.0", "1.0"], ["b", "", "", "0.0"]])
+    assert (heads, rows) == (["arm", "cost"], [["a", "1.0"], ["b", "0.0"]])
