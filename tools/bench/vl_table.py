@@ -2,7 +2,7 @@
 
     python tools/bench/vl_table.py --arms uniter joint lxmert --out runs/vl --doc docs/benchmarks/vl.md
     python tools/build_vl_samples.py --pictures data/emoji
-    python tools/bench/vl_table.py --data data/emoji --arms clip --out runs/vl --doc docs/benchmarks/vl.md --mark clip
+    python tools/bench/vl_table.py --data data/emoji --arms clip --out runs/clip --doc docs/benchmarks/vl.md --mark clip
     python tools/fetch_clipart.py --out data/clipart  # and its regions, see there
     python tools/bench/vl_table.py --set clipart --data data/clipart --out runs/clipart --doc docs/benchmarks/vl.md \\
         --mark clipart
