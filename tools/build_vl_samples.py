@@ -13,7 +13,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ MINOR = 0.5  # of the commonest colour's share, from which a second one is named
 class Stored:
     """A picture and what is known about it, both from the row."""
 
-    extensions = ("webp",)
+    extensions: Sequence[str] = ("webp",)
 
     def __call__(self, path: Path, row: Mapping[str, Any]) -> dict[str, bytes]:
         """``webp`` and ``json``."""
@@ -66,6 +66,14 @@ def rows() -> list[Row]:
     return made
 
 
+def pictures(out: Path) -> None:
+    """Pack the pictures and their captions."""
+    table, packer = rows(), Stored()
+    for split in SHARDS:
+        done = pack(plan_shards([row for row in table if row.split == split], packer), packer, out / split)
+        print(f"{sum(shard.samples for shard in done):,} pictures in {out / split}")
+
+
 def build(out: Path) -> None:
     """Pack, extract, and write the list of hashes."""
     with tempfile.TemporaryDirectory() as name:
@@ -95,7 +103,11 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--pictures", type=Path, metavar="DIR", help="write pictures with captions, no regions")
     options = parser.parse_args()
+    if options.pictures:
+        pictures(options.pictures)
+        return
     options.out.mkdir(parents=True, exist_ok=True)
     build(options.out)
 

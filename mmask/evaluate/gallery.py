@@ -10,7 +10,7 @@ import numpy as np
 
 _RIGHT, _WRONG, _INK = "#2ca02c", "#c8c8c8", "#222222"
 _CELL = 1.35  # inches
-_LINES = 9  # of text, in a cell
+_LETTERS, _LINES = 18, 9  # of text in a cell
 
 
 def draw_gallery(
@@ -45,9 +45,9 @@ def _cell(axes: Any, what: Any, colour: str, width: float) -> None:
     for spine in axes.spines.values():
         spine.set(edgecolor=colour, linewidth=width)
     if isinstance(what, str):
-        lines = textwrap.wrap(what, 16, max_lines=_LINES, placeholder=" ...")
-        axes.text(0.5, 0.5, "\n".join(lines), ha="center", va="center", fontsize=7, wrap=True,
-                  transform=axes.transAxes)
+        text = textwrap.fill(what, _LETTERS, max_lines=_LINES, placeholder=" \u2026")
+        told = axes.text(0.5, 0.5, text, ha="center", va="center", fontsize=7, clip_on=True, transform=axes.transAxes)
+        told.set_in_layout(False)  # a text that is too wide is cut; it moves no cell
         axes.set_aspect("equal", "box")
     else:
         axes.imshow(what)

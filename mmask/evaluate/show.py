@@ -47,7 +47,7 @@ def draw_confusion(path: Path, result: Result) -> Path:
     axes = figure.add_subplot()
     image = axes.imshow(shares, vmin=0, vmax=1, cmap="Blues")
     every = max(1, -(-size // 40))
-    axes.set_xticks(range(0, size, every), names[::every], rotation=90 if size > 10 else 0)
+    axes.set_xticks(range(0, size, every), names[::every], rotation=0 if max(map(len, names)) * size < 40 else 90)
     axes.set_yticks(range(0, size, every), names[::every])
     if size <= _NUMBERED:
         for (row, column), share in np.ndenumerate(shares):
@@ -59,5 +59,5 @@ def draw_confusion(path: Path, result: Result) -> Path:
     told = f"{result.arm}: {result.task}, {result.labels} labels, {main} {result.spread(main).shown(main)}"
     axes.set_title(told, fontsize=9)
     figure.colorbar(image, ax=axes, shrink=0.7, label="share of the true class")
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=110, bbox_inches="tight")
     return path

@@ -157,7 +157,7 @@ def main() -> None:
     )
     print(table)
     if options.doc:
-        put(table, options.doc)
+        put(table, options.doc, options.mark)
 
 
 if __name__ == "__main__":

@@ -27,20 +27,26 @@ import numpy as np
 THREADS = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
 STEP = 3.0  # between neighbouring learning rates
 TUNING_SHARE = 0.25  # of the budget, for each of them
-BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
+MARK, LOSS = "table", "held-out loss"
 RANDOM = "random"
 
 
 @dataclass(frozen=True)
 class Column:
     """Of a table: the item's ending, its title, which row of the file (a file has one for each ``--labels``), which
-    number of it, and what that is multiplied with."""
+    number of it (of several names between ``|`` the one that is there), and what that is multiplied with."""
 
     item: str
     head: str
     row: int = 0
     metric: str = "top1"
     scale: float = 100.0
+
+    def of(self, result: Mapping[str, Any]) -> float:
+        """The number."""
+        name = next(one for one in self.metric.split("|") if one in result["summary"])
+        mean: float = result["summary"][name]["mean"]
+        return mean * self.scale
 
 
 @dataclass(frozen=True)
@@ -151,6 +157,7 @@ def parser(
     made.add_argument("--seeds", type=int, default=3)
     made.add_argument("--jobs", type=int, default=1, help="processes side by side, one thread each")
     made.add_argument("--doc", type=Path, help="a page whose table between the two marks is replaced")
+    made.add_argument("--mark", default=MARK, help="what the marks of the table are called [%(default)s]")
     made.add_argument("--dry", action="store_true", help="print the commands")
     return made
 
@@ -164,7 +171,7 @@ def accuracies(out: Path, arm: str, seeds: int, columns: Sequence[Column]) -> li
             found.append(None)
             continue
         results = [json.loads(path.read_text())["results"][column.row] for path in paths]
-        found.append(np.array([result["summary"][column.metric]["mean"] * column.scale for result in results]))
+        found.append(np.array([column.of(result) for result in results]))
     return found
 
 
@@ -230,20 +237,28 @@ def render(
         for key, arm in arms.items()
     ]
     costs += [[label, "", "", "", "", f"{minutes(out, *starts):.1f}"] for label, starts in others.items()]
+    spent, costs = filled(["arm", "peak lr", LOSS, "tuning", "pretraining", "evaluation"], costs)
+    loss = f"; {LOSS} of seed 0 against {trivial}" if LOSS in spent else ""
     return "\n\n".join([
         f"{what}, mean ± deviation over seeds:", markdown(heads, rows),
         "Against the same architecture at random initialisation, points, paired by seed, with 95 % intervals:",
         markdown(heads, differences),
-        f"Core-minutes, {minutes(out, ''):.1f} in all; held-out loss of seed 0 against {trivial}:",
-        markdown(["arm", "peak lr", "held-out loss", "tuning", "pretraining", "evaluation"], costs),
+        f"Core-minutes, {minutes(out, ''):.1f} in all{loss}:", markdown(spent, costs),
     ])
 
 
-def put(text: str, page: Path) -> None:
-    """Replace what stands between the two marks of a page."""
+def filled(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[list[str], list[list[str]]]:
+    """Without the columns in which nothing, or no time, stands."""
+    keep = [at for at in range(len(heads)) if any(row[at] not in ("", "0.0") for row in rows)]
+    return [heads[at] for at in keep], [[row[at] for at in keep] for row in rows]
+
+
+def put(text: str, page: Path, mark: str = MARK) -> None:
+    """Replace what stands between the two marks of a page, ``<!-- mark: begin -->`` and ``<!-- mark: end -->``."""
+    first, last = (f"<!-- {mark}: {which} -->" for which in ("begin", "end"))
     whole = page.read_text(encoding="utf-8")
-    before, begin, rest = whole.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    before, begin, rest = whole.partition(first)
+    _, end, after = rest.partition(last)
     if not begin or not end:
-        raise SystemExit(f"{page} has no lines '{BEGIN}' and '{END}'")
-    page.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
+        raise SystemExit(f"{page} has no lines '{first}' and '{last}'")
+    page.write_text(f"{before}{first}\n\n{text}\n\n{last}{after}", encoding="utf-8")

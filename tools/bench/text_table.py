@@ -181,7 +181,7 @@ def main() -> None:
                    {key: FLOORS[key] for key in options.arms if key in FLOORS}, rates, options.seeds)
     print(table)
     if options.doc:
-        put(table, options.doc)
+        put(table, options.doc, options.mark)
 
 
 if __name__ == "__main__":

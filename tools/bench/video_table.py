@@ -181,7 +181,7 @@ def main() -> None:
     text = "\n\n".join(part for bench in made for part in bench.table())
     print(text)
     if options.doc:
-        put(text, options.doc)
+        put(text, options.doc, options.mark)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,8 +45,8 @@ class Row:
 class WordsAndRegions:
     """A line for each pair: the picture with its regions, hidden ones dark; then, after a prediction, the same picture
     once for each word, its regions as warm as the plan of transport sends the word there, or the word looks there,
-    beyond what even shares would give; even shares stay pale. Below: the caption, hidden words in brackets with the
-    model's guess behind an arrow.
+    beyond what even shares would give; even shares stay pale. Below: the caption, hidden pieces of words in brackets
+    with the model's guess behind an arrow.
 
     The picture itself is drawn where the decoder of regions reads it (``picture``). Without it regions show their first
     3 · mosaic² features as colours, which is right for regions of `mmask_vl.describe`; mosaic 0 draws outlines alone.
@@ -88,10 +89,11 @@ class WordsAndRegions:
         for row, count in enumerate(counts):
             caption, words = self._caption(model.tokenizers[text], scene, mlm, row, guesses)
             drawn = words[: self.words]
-            warm = np.zeros((0, count))
+            warm = np.zeros((len(drawn), count))
             if shares is not None:
-                places = [place for place, _ in drawn]
-                warm = warmth(shares[row, :count, places].cpu().numpy().reshape(len(drawn), count))
+                for number, (places, _) in enumerate(drawn):
+                    warm[number] = shares[row, :count, places].sum(1).cpu().numpy()
+                warm = warmth(warm)
             image = scene.batch[shown][row].cpu() if shown in scene.batch.fields else None
             back = picture_of(features[row, :count], boxes[row, :count], image, self.tile, self.mosaic)
             made.append(Row(boxes[row, :count, :4], hidden[row, :count], back, caption,
@@ -109,8 +111,8 @@ class WordsAndRegions:
 
     def _caption(
         self, tokenizer: Any, scene: Any, mlm: Any, row: int, guesses: Any
-    ) -> tuple[str, list[tuple[int, str]]]:
-        """The caption, and (place, piece) of its words."""
+    ) -> tuple[str, list[tuple[list[int], str]]]:
+        """The caption, and (places, word) of its words; marks are no words."""
         tokens = scene.view("clean").tokens[str(mlm.stream)]
         layout, vocabulary = tokens.layout, tokenizer.vocabulary
         plan, free = scene.plan(str(mlm.plan), str(mlm.stream)), layout.maskable()[row]
@@ -120,14 +122,18 @@ class WordsAndRegions:
             said = dict(zip(guesses.scored.index.tolist(), best, strict=True))
         line, words = [], []
         if getattr(tokenizer, "pairs", "") == "other" and not bool(tokenizer.follows(scene.batch)[row]):
-            line.append("(another picture's text)")
-        for place in free.nonzero().flatten().tolist():
-            word = vocabulary.token(int(tokens.ids[row, place]))
-            guess = said.get(row * layout.length + place)
-            arrow = "" if guess is None else f" -> {vocabulary.token(guess)}"
-            line.append(f"[{word}{arrow}]" if bool(plan.hidden[row, place]) else word)
-            words.append((place, word))
-        return " ".join(line), words
+            line.append("(another picture's text) ")
+        for places in together(free.nonzero().flatten().tolist(), layout.groups.get("word"), row):
+            pieces, shown = [written(vocabulary, int(tokens.ids[row, place])) for place in places], []
+            for place, piece in zip(places, pieces, strict=True):
+                guess = said.get(row * layout.length + place)
+                arrow = "" if guess is None else f" -> {written(vocabulary, guess)}"
+                shown.append(f"[{piece}{arrow}]" if bool(plan.hidden[row, place]) else piece)
+            told = any(one.isalnum() for one in "".join(pieces))
+            line.append(" " * (told and bool(line)) + "".join(shown))
+            if told:
+                words.append((places, "".join(pieces)))
+        return "".join(line), words
 
     def _page(self, rows: list[Row], predict: bool) -> np.ndarray:
         across = 1 + (self.words if predict else 0)
@@ -163,3 +169,23 @@ class WordsAndRegions:
             np.maximum(part, share, out=part)
         pale = 0.5 * row.back.astype(np.float32) + 127.5
         return Image.fromarray(((1 - 0.8 * heat) * pale + 0.8 * heat * _WARM).astype(np.uint8))
+
+
+def together(places: Sequence[int], words: Tensor | None, row: int) -> list[list[int]]:
+    """Neighbouring places of one word; each alone where ``words`` (B, N) are not known."""
+    made: list[list[int]] = []
+    for place in places:
+        word = -1 if words is None else int(words[row, place])
+        if made and words is not None and word >= 0 and word == int(words[row, made[-1][-1]]):
+            made[-1].append(place)
+        else:
+            made.append([place])
+    return made
+
+
+def written(vocabulary: Any, number: int) -> str:
+    """A piece without the marks of continuation or of spaces."""
+    if not 0 <= number < vocabulary.size:
+        return f"<{number}>"
+    text = vocabulary.token(number) if number in vocabulary.special_ids else vocabulary.decode([number])
+    return text.strip().removeprefix("##") or vocabulary.token(number)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mmask import testing
-from mmask.api import Batch, CheckpointError
+from mmask.api import Batch, CheckpointError, Sample, SampleId
 from mmask.testing import check_denominators
 from mmask_vl.preview import warmth
 from mmask_vl.uniter_weights import UniterWeights, parts_of
@@ -141,3 +141,22 @@ def test_regions_are_warm_beyond_an_even_share():
     assert warmth(sharp).tolist() == [[0, 0, 0, 1]]
     both = warmth(np.concatenate([even, sharp, [[0.1, 0.1, 0.1, 0.15]]]))
     assert not both[0].any() and both[1, 3] == 1 and 0 < both[2, 3] < 0.2
+
+
+def test_the_preview_writes_whole_words_and_no_column_for_marks():
+    decode = testing.component("decoder", "text", vocabulary="english-8k", field="caption", max_length=16)
+    sample = Sample(SampleId("s", "t", "k"), {"json": b'{"caption": "cigni bianchi, bird"}'})
+    made = decode(sample, None)
+    model, batch = model_of(), pairs()
+    ids, words = (torch.as_tensor(np.asarray(made[name]))[None] for name in ("text", "text.word"))
+    length = torch.tensor([ids.shape[1]])
+    batch = batch.rows(0, 1)
+    for name, value in (("text", ids), ("text.word", words), ("text.length", length)):
+        batch = batch.with_field(name, value)
+    preview = testing.component("preview", "words-and-regions", samples=1, words=4, tile=32)
+    scene = model.scene(batch, model.draw(batch))
+    line, shown = preview._caption(model.tokenizers["text"], scene, model.objectives["mlm"], 0, None)
+    assert line.replace("[", "").replace("]", "") == "cigni bianchi, bird"
+    assert [word for _, word in shown] == ["cigni", "bianchi", "bird"]
+    assert all(len(places) > 1 for places, _ in shown[:2])
+    assert preview(model, batch).shape == preview(model, batch, predict=True).shape

@@ -121,6 +121,19 @@ def test_what_belongs_is_found_and_the_gallery_is_drawn():
         assert image.dtype == np.uint8 and image.ndim == 3 and image.std() > 0
 
 
+@pytest.mark.filterwarnings("error")
+def test_long_texts_in_a_gallery_are_cut_and_move_no_cell():
+    picture = np.full((8, 8, 3), 200, np.uint8)
+    drawn = [
+        draw_gallery([text, picture], [[text, text], [picture, text]], [[False, True], [True, False]], [2, 1])
+        for text in ("a bird", "WWWWWWWWWWWWWWWWWW and a very long text of many words, " * 20)
+    ]
+    assert drawn[0].shape == drawn[1].shape
+    frames = [(one == np.array([44, 160, 44])).all(-1) for one in drawn]  # green, around right answers
+    assert (frames[0] == frames[1]).mean() > 0.999
+    assert frames[0].any()
+
+
 def test_chunks_and_batches_change_no_score():
     model, given = model_of(), samples(noise=5.0)
     scorer, device = model.objectives["near"], torch.device("cpu")
