@@ -15,9 +15,10 @@ from mmask.api import Encoded, Losses, PairScores, Plans, RecipeError, Scene, Te
 class Matching(PairScores, nn.Module):
     """Each clip with its own caption and with those of the other samples of its group; -log softmax of its own.
 
-    group: consecutive samples whose captions stand against each other; a last, smaller group is one too. temperature:
-    what scores are divided by. dropout: before the two layers that score the first word's state. networks (wired):
-    the network ``section.network`` offers ``fuse`` and the taps ``clip`` and ``words`` (`mmask_video.violet`).
+    group: consecutive samples whose captions stand against each other, but for equal ones; a last, smaller group is one
+    too. temperature: what scores are divided by. dropout: before the two layers that score the first word's state.
+    networks (wired): the network ``section.network`` offers ``fuse`` and the taps ``clip`` and ``words``
+    (`mmask_video.violet`).
     """
 
     coupling = "group"
@@ -52,6 +53,15 @@ class Matching(PairScores, nn.Module):
         found = start[:, None] + (here[:, None] - start[:, None] + turn) % size[:, None]
         return torch.where(turn < size[:, None], found, -1)
 
+    def wrong(self, scene: Scene) -> Tensor:
+        """`others` without those whose caption says the same: what two clips are called is right for both."""
+        others = self.others(len(scene.batch))
+        ids: Any = scene.view("clean").tokens[self.text].ids
+        if ids.is_meta:  # shapes alone
+            return others
+        ids = ids.cpu()
+        return others.masked_fill((ids[others.clamp_min(0)] == ids[:, None]).all(-1), -1)
+
     def scores(self, scene: Scene, others: Tensor) -> Tensor:
         """(B, 1 + K) scores over the temperature: each sample's own caption, then those of ``others`` (B, K); -inf
         where that is -1."""
@@ -76,12 +86,12 @@ class Matching(PairScores, nn.Module):
 
     def trivial(self, scene: Scene) -> Losses:
         """Of one to whom all captions of a group are alike."""
-        found = self.others(len(scene.batch)) >= 0
+        found = self.wrong(scene) >= 0
         return Losses({self.name: Term((1 + found.sum(1)).log().sum(), float(len(found)), self.weight)})
 
     def forward(self, scene: Scene) -> Losses:
         """The term ``name``: over samples."""
-        scores = self.scores(scene, self.others(len(scene.batch)))
+        scores = self.scores(scene, self.wrong(scene))
         own = torch.zeros(len(scores), dtype=torch.int64, device=scores.device)
         loss = F.cross_entropy(scores, own, reduction="sum")
         return Losses({self.name: Term(loss, float(len(scores)), self.weight)})

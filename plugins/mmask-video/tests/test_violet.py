@@ -146,6 +146,22 @@ def test_pictures_stand_still_and_move(model):
     assert np.abs(film[:, :64, :64].astype(int) - clips(4)["video"][0].permute(1, 2, 3, 0).numpy()).max() <= 1
 
 
+def test_a_caption_that_says_the_same_is_no_wrong_one(model):
+    batch, matching = clips(4), model.objectives["matching"]
+    text = batch["text"].clone()
+    text[2] = text[0]
+    twin = batch.with_field("text", text)
+    if "text.length" in batch.fields:
+        length = batch["text.length"].clone()
+        length[2] = length[0]
+        twin = twin.with_field("text.length", length)
+    wrong = matching.wrong(model.scene(twin))
+    assert wrong[0].tolist() == [1, -1, 3] and wrong[2].tolist() == [3, -1, 1]
+    assert torch.equal(wrong[1], matching.others(4)[1])
+    said = matching.scores(model.scene(twin), wrong)
+    assert said[0, 2] == -torch.inf and said[0, [0, 1, 3]].isfinite().all()
+
+
 def test_guessed_codes_look_as_the_cells_that_have_them(model):
     from mmask_video.cells import appearances, cut, joined, reconstructed
 
