@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import lcm
@@ -16,6 +16,7 @@ from mmask.keyed import Keys
 from mmask.mask.action import Mixture
 from mmask.protocols import Corruption, Masker, Objective, Scene, ScoredMasker, Tokenizer
 from mmask.train.ema import Average
+from mmask.train.given import by_name, check_given
 from mmask.train.program import Program
 from mmask.train.scene import BatchPlans, ModelScene
 from mmask.train.shard import Gathering
@@ -188,15 +189,15 @@ class MaskedModel(Gathering):
                 raise PlanError(f"this model needs plans by name: {sorted(self.maskers)}")
             plans = {next(iter(self.maskers)): plans}
         full: dict[str, Mapping[str, MaskPlan]] = {}
-        named = list(_named(plans))
+        named = list(by_name(plans))
         layouts = self.layouts(batch, chance=bool(named))
         for name, plan in named:
             if name not in self.maskers:
                 near = did_you_mean(name, self.maskers)
                 raise PlanError(f"no plan '{name}'{near}; this model draws {sorted(self.maskers)}")
             streams = self.maskers[name].streams
-            full[name] = {streams[0]: plan} if isinstance(plan, MaskPlan) else dict(_named(plan))
-            _check_given(name, full[name], layouts)
+            full[name] = {streams[0]: plan} if isinstance(plan, MaskPlan) else dict(by_name(plan))
+            check_given(name, full[name], layouts)
         return BatchPlans(batch, layouts, full, step, chance=bool(named))
 
     def denominators(self, plans: BatchPlans) -> dict[str, float]:
@@ -245,31 +246,6 @@ def _merge(into: dict[str, Any], terms: Mapping[str, Any], objective: str) -> No
         if term in into:
             raise RecipeError(f"objective '{objective}' names a loss term '{term}', which another one has")
         into[term] = value
-
-
-def _named(plans: Any) -> Iterable[tuple[str, Any]]:
-    if not isinstance(plans, Mapping):
-        raise PlanError(
-            f"plans are {type(plans).__name__}",
-            hint="give a MaskPlan, {name: MaskPlan}, or what model.draw(batch) made",
-        )
-    return plans.items()
-
-
-def _check_given(name: str, plans: Mapping[str, Any], layouts: Mapping[str, Layout]) -> None:
-    """A caller's plans are over the layouts of the batch they come with."""
-    for stream, plan in plans.items():
-        if stream not in layouts:
-            raise PlanError(f"plan '{name}' is for stream '{stream}'; there are {sorted(layouts)}")
-        if not isinstance(plan, MaskPlan):
-            what = f"plan '{name}' of '{stream}' is {type(plan).__name__}"
-            raise PlanError(what, hint="make it with MaskPlan.of_hidden")
-        layout, own = layouts[stream], plan.layout
-        if (own.batch, own.length) != (layout.batch, layout.length):
-            raise PlanError(
-                f"plan '{name}' is for {own.batch} samples of {own.length} places; "
-                f"the batch has {layout.batch} of {layout.length}"
-            )
 
 
 def _draw(

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from PIL import Image
 
 from mmask.api import Batch, open_source
-from mmask.cli import main
+from mmask.testing import mmask
 from mmask_video.dataset import moving_emoji
 from mmask_video.sheet import VideoSheet
 
@@ -29,6 +28,5 @@ def test_frames_stand_side_by_side_and_what_is_damaged_is_a_crossed_box():
 
 def test_inspect_draws_films_by_their_pictures(tmp_path):
     pytest.importorskip("mmask_audio")
-    words = ["data", "inspect", moving_emoji()["val"][0], "--out", str(tmp_path / "sheet.png")]
-    assert CliRunner().invoke(main.cli, words, prog_name="mmask").exit_code == 0
+    assert mmask("data", "inspect", moving_emoji()["val"][0], "--out", tmp_path / "sheet.png") == 0
     assert (np.asarray(Image.open(tmp_path / "sheet.png")) == (204, 0, 0)).all(-1).sum() < 5

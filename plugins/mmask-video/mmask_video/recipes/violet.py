@@ -109,7 +109,7 @@ def violet_tiny() -> Recipe:
             "objectives.matching.options.temperature": 0.5,
             "networks.encoder.swin.width": 32, "networks.encoder.swin.heads": (2, 4, 8), "networks.encoder.width": 128,
             "networks.encoder.heads": 4, "networks.encoder.depth": 2, "data.batch_size": 16, "optim.lr": 1e-3,
-            "schedule.kind": "cosine", "schedule.steps": 400, "schedule.warmup_steps": 20, "train.save_every": 100,
+            "schedule.kind": "cosine", "schedule.steps": 400, "schedule.warmup_steps": 40, "train.save_every": 100,
             "train.log_every": 10,
         },
     )
