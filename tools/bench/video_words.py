@@ -36,7 +36,7 @@ SIZES = [  # the recipe's own demo
     "networks.encoder.swin.width=32", "networks.encoder.swin.heads=[2,4,8]", "networks.encoder.width=128",
     "networks.encoder.heads=4", "networks.encoder.depth=2", "schedule.kind=cosine",
 ]
-SMALL = [  # the demo's too: what a network of width 128 that starts from nothing needs; chosen by pilots on training pairs
+SMALL = [  # the demo's too: what width 128 that starts from nothing needs; chosen by pilots on training pairs
     "networks.encoder.std=0.088", "networks.encoder.dropout=0", "networks.encoder.attention_dropout=0",
     "objectives.matching.options.temperature=0.5",
 ]
