@@ -62,7 +62,7 @@ class OpenClipEncoder(nn.Module):
             load(self.clip, Path(weights or beside))
         _leave_out(self.clip, [] if text else _OF_TEXTS, [] if image else ["visual"])
         if places:
-            _check_places(self.clip.visual)
+            _check_places(self.clip.visual, self.patches)
 
     def pictures(self, tokens: Tokens) -> tuple[Tensor, Tensor | None]:
         """(B, width), and (B, N, width) of the patches where they have states."""
@@ -155,12 +155,15 @@ def _check(config: Mapping[str, Any], patches: Any, words: Any) -> None:
                           hint="open_clip's named models read the vocabulary 'open_clip'")
 
 
-def _check_places(visual: Any) -> None:
-    """Raises RecipeError for a tower whose patches have no states in the shared space."""
+def _check_places(visual: Any, patches: Any) -> None:
+    """Raises RecipeError for a tower whose patches have no states in the shared space, or are not the tokenizer's."""
     own = getattr(visual, "pool_type", None) == "tok" and getattr(visual, "attn_pool", None) is None
     if not own or not hasattr(visual, "forward_intermediates") or getattr(visual, "final_ln_after_pool", False):
         raise RecipeError(f"a {type(visual).__name__} has no states of patches in the space it shares with texts",
                           hint="set places=false, or take one of open_clip's models ViT-*")
+    if tuple(visual.grid_size) != tuple(patches.grid):
+        raise RecipeError(f"the model's patches are {tuple(visual.grid_size)} of a picture, the tokenizer's "
+                          f"{tuple(patches.grid)}", hint="with places=true give tokenize.image.size the model's patch")
 
 
 def _leave_out(clip: nn.Module, *towers: Sequence[str]) -> None:

@@ -16,6 +16,7 @@ from mmask.testing import export_run, mmask
 SMALL = [
     "networks.encoder.vision.layers=1", "networks.encoder.words.layers=1", "networks.encoder.vision.width=32",
     "networks.encoder.words.width=32", "networks.encoder.words.heads=2", "networks.encoder.dim=16",
+    "tokenize.image.size=8",
 ]
 
 

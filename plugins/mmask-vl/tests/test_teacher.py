@@ -18,6 +18,7 @@ CONFIG = Path(__file__).parents[3] / "configs" / "clip-features-vit-b.toml"
 TOWERS = [
     "networks.encoder.vision.layers=1", "networks.encoder.words.layers=1", "networks.encoder.vision.width=32",
     "networks.encoder.words.width=32", "networks.encoder.words.heads=2", "networks.encoder.dim=16",
+    "tokenize.image.size=4",
 ]
 STUDENT = [
     "data.dataset=emoji", "data.decode.image.size=32", "tokenize.image.size=4", "tokenize.image.image_size=32",
@@ -180,6 +181,7 @@ def test_what_cannot_be_a_teacher_is_refused(teacher, tmp_path):
         ([f"networks.teacher.model={tmp_path / 'odd.json'}"], "lacks embed_dim"),
         (["networks.teacher.model=ViT-B-15"], "did you mean"),
         (["networks.teacher.model=RN50", "tokenize.image.size=32", "tokenize.image.image_size=224"], "no states of"),
+        (["tokenize.image.size=8", "mask.count=6"], "patches are .* of a picture, the tokenizer's"),
         (["networks.teacher.text=words"], "needs the stream 'words'"),
         (["networks.teacher.image="], "image and a text side"),
         (["objectives.features.target.network=teachers"], "did you mean"),
