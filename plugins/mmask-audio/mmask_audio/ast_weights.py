@@ -36,7 +36,7 @@ class AstWeights:
 
     def read(self, path: Path) -> Mapping[str, Tensor]:
         """transformers' name without the model's own prefix -> tensor, on the host. Raises CheckpointError."""
-        found = read_tensors(Path(path), inner=())
+        found = read_tensors(Path(path))
         kept = {name: value for name, value in found.items() if not name.startswith("classifier.")}
         return {name.removeprefix(_PREFIX): value for name, value in kept.items()}
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mmask.api import Batch, ExportError, MaskPlan, Recipe, TransformerDecoder, sinusoid
 from mmask_video.clip import ClipTokenizer
 from mmask_video.vit import VideoEncoder
-from mmask_video.weights import VideoMaeWeights
+from mmask_video.weights import VideoMaeWeights, in_files
 
 _ENCODER = '''\
 import torch
@@ -68,7 +68,7 @@ class VideoMaeExporter:
             config |= _decoder_config(decoder) | {"norm_pix_loss": bool(getattr(target, "normalise", False))}
         else:
             weights = {name.removeprefix("videomae."): value for name, value in weights.items()}
-        ready = {name: value.detach().float().cpu().clone().contiguous() for name, value in weights.items()}
+        ready = {name: value.detach().float().cpu().clone().contiguous() for name, value in in_files(weights).items()}
         save_file(ready, folder / "model.safetensors", metadata={"format": "pt"})
         kind, text = ("VideoMAEForPreTraining", _WHOLE) if self.whole else ("VideoMAEModel", _ENCODER)
         _json(folder / "config.json", {"architectures": [kind], **config})

@@ -32,7 +32,6 @@ _LAYER = {
     "intermediate.dense.": "feed.up.", "output.dense.": "feed.down.", "output.LayerNorm.": "norm2.",
 }
 _QKV = "attention.self."
-_FILES = ("model.safetensors", "pytorch_model.bin")  # of a folder
 _SAME = ("fc_mtm.predictions.decoder.bias",)  # tied to the bias beside it
 _INDEX = "relative_position_index"  # a table that follows from the window
 _ROWS = ("embed.words.weight", "decoder.weight", "bias")  # of words: ours may be more
@@ -49,10 +48,7 @@ class VioletWeights:
 
     def read(self, path: Path) -> Mapping[str, Tensor]:
         """Official name -> tensor, on the host. A folder is one that transformers wrote. Raises CheckpointError."""
-        path = Path(path)
-        if path.is_dir():
-            path = next((path / name for name in _FILES if (path / name).is_file()), path / _FILES[0])
-        found = read_tensors(path, inner=("model", "state_dict"), ignore=("meta",))
+        found = read_tensors(Path(path), inner=("model", "state_dict"), ignore=("meta",))
         return {name.removeprefix("module."): value for name, value in found.items()}
 
     def load(self, model: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[str]:

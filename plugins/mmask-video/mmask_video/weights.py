@@ -17,6 +17,7 @@ _HF_BLOCK = {
     "layernorm_before.": "norm1.", "layernorm_after.": "norm2.",
 }
 _HF_QKV = "attention.attention."
+_HF_FILES = {"query.bias": "q_bias", "value.bias": "v_bias"}  # names in transformers' files, whatever its modules have
 # Start of a foreign name -> (part, start of ours); blocks are told apart by their first line.
 _STARTS = {
     "videomae.embeddings.patch_embeddings.projection.": ("encoder", "patch_embed."),
@@ -49,10 +50,7 @@ class VideoMaeWeights:
 
     def read(self, path: Path) -> Mapping[str, Tensor]:
         """Foreign name -> tensor, on the host. A folder is one that transformers wrote. Raises CheckpointError."""
-        path = Path(path)
-        if path.is_dir():
-            path /= "model.safetensors"
-        return read_tensors(path, inner=("model", "module"))
+        return read_tensors(Path(path), inner=("model", "module"))
 
     def load(self, model: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[str]:
         """Copy into a masked autoencoder of clips, or into its encoder alone.
@@ -100,6 +98,16 @@ class VideoMaeWeights:
         return found
 
 
+def in_files(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors by the names of transformers' modules -> by those of its files, which every version of it reads."""
+    ends = {_HF_QKV + own: _HF_QKV + theirs for own, theirs in _HF_FILES.items()}
+    found = {}
+    for name, value in weights.items():
+        end = next((one for one in ends if name.endswith(one)), None)
+        found[name if end is None else name.removesuffix(end) + ends[end]] = value
+    return found
+
+
 def split(weights: Mapping[str, Tensor]) -> Parts:
     """Foreign names -> part -> our names, the three projections of attention in one matrix."""
     parts: Parts = {"encoder": {}, "decoder": {}}
@@ -113,9 +121,9 @@ def split(weights: Mapping[str, Tensor]) -> Parts:
         part, ours = _STARTS[start]
         ours += name.removeprefix(start)
         if _HF_QKV in ours:
-            block, _, rest = ours.partition(_HF_QKV)  # blocks.0. query.weight
-            which, _, what = rest.partition(".")
-            threes.setdefault((part, f"{block}attn.qkv.{what}"), {})[which[0]] = value
+            block, _, rest = ours.partition(_HF_QKV)  # blocks.0. query.weight; files have q_bias for query.bias
+            what = "bias" if rest in _HF_FILES.values() else rest.partition(".")[2]
+            threes.setdefault((part, f"{block}attn.qkv.{what}"), {})[rest[0]] = value
         elif ours.endswith(("attn.q_bias", "attn.v_bias")):
             threes.setdefault((part, ours[:-6] + "qkv.bias"), {})[ours[-6]] = value
         else:

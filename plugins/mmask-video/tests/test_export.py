@@ -63,4 +63,37 @@ def test_biases_of_keys_are_left_out(tmp_path):
     export_run(fresh(tmp_path), "hf-videomae", tmp_path / "out")
     names = load_file(tmp_path / "out/model.safetensors")
     assert not [name for name in names if name.endswith("key.bias")]
-    assert [name for name in names if name.endswith("query.bias")]
+    assert [name for name in names if name.endswith("attention.attention.q_bias")]  # as transformers writes them
+
+
+@pytest.mark.parametrize("kind", ["VideoMAEForPreTraining", "VideoMAEModel"])
+def test_a_folder_that_transformers_wrote_is_read_whole(kind, tmp_path):
+    """On disk biases have other names than in its modules."""
+    import transformers
+
+    config = transformers.VideoMAEConfig(
+        image_size=32, patch_size=8, num_frames=4, hidden_size=48, num_hidden_layers=2, num_attention_heads=4,
+        intermediate_size=96, decoder_hidden_size=24, decoder_num_hidden_layers=1, decoder_num_attention_heads=2,
+        decoder_intermediate_size=48, use_mean_pooling=False,
+    )
+    theirs = getattr(transformers, kind)(config).eval()
+    with torch.no_grad():
+        for parameter in theirs.parameters():
+            parameter.normal_(std=0.1)
+    theirs.save_pretrained(tmp_path)
+    overrides = [
+        "data.decode.video.size=32", "data.decode.video.frames=4", "tokenize.video.size=[2,8,8]",
+        "tokenize.video.frames=4", "tokenize.video.image_size=32", "networks.encoder.width=48",
+        "networks.encoder.depth=2", "networks.encoder.heads=4", "networks.encoder.mlp_ratio=2",
+        "objectives.pixels.head.width=24", "objectives.pixels.head.depth=1", "objectives.pixels.head.heads=2",
+        "objectives.pixels.head.mlp_ratio=2",
+    ]
+    model = build("videomae-tiny", overrides=overrides).eval()
+    formats = VideoMaeWeights()
+    said = list(formats.load(model, formats.read(tmp_path)))
+    assert all("decoder (the checkpoint is of an encoder alone)" in line for line in said)
+    kept = theirs.state_dict() if kind == "VideoMAEModel" else theirs.videomae.state_dict()
+    biases = {name: value for name, value in kept.items() if name.endswith(("query.bias", "q_bias"))}
+    assert len(biases) == 2
+    for number, value in enumerate(biases.values()):
+        torch.testing.assert_close(model.encoder.blocks[number].attn.qkv.bias[:48], value)

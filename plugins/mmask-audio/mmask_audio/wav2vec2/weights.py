@@ -14,8 +14,6 @@ from mmask_audio.wav2vec2.features import ConvFeatures
 from mmask_audio.wav2vec2.names import PREFIX, canonical, official
 from mmask_audio.wav2vec2.objective import CodeContrast
 
-_FILES = ("model.safetensors", "pytorch_model.bin")
-
 
 class Wav2Vec2Weights:
     """Reads (and gives back) the names of transformers' Wav2Vec2ForPreTraining.
@@ -27,13 +25,7 @@ class Wav2Vec2Weights:
 
     def read(self, path: Path) -> Mapping[str, Tensor]:
         """transformers' name -> tensor, on the host. Raises CheckpointError for anything else than such a file."""
-        path = Path(path)
-        if path.is_dir():
-            found = [path / name for name in _FILES if (path / name).is_file()]
-            if not found:
-                raise CheckpointError(f"{path} holds neither {' nor '.join(_FILES)}", hint="name the file itself")
-            path = found[0]
-        return canonical(read_tensors(path, inner=("model",)))
+        return canonical(read_tensors(Path(path), inner=("model",)))
 
     def load(self, model: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[str]:
         """Copy into a wav2vec 2.0 model, or into its encoder alone.

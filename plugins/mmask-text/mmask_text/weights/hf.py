@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from mmask.api import CheckpointError, MaskedModel
+from mmask.api import CheckpointError, MaskedModel, read_tensors
 from mmask_text.encoder import TextEncoder
 from mmask_text.mlm import MlmHead
 from mmask_text.weights.configs import config_options
@@ -36,10 +36,7 @@ class HfTextWeights:
         """Published name -> tensor, on the host. Raises CheckpointError for anything else than such a checkpoint."""
         path = Path(path)
         self._advise(path / "config.json")
-        files = _files(path) if path.is_dir() else [path]
-        found: dict[str, Tensor] = {}
-        for file in files:
-            found |= _tensors(file)
+        found = read_tensors(path)
         return {_modern(name): value for name, value in found.items() if not name.endswith(_SKIPPED)}
 
     def load(self, model: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[str]:
@@ -136,30 +133,3 @@ def _modern(name: str) -> str:
         if name.endswith(f"LayerNorm{old}"):
             return name.removesuffix(old) + new
     return name
-
-
-def _files(folder: Path) -> list[Path]:
-    for name in ("model.safetensors", "pytorch_model.bin"):
-        if (folder / name).is_file():
-            return [folder / name]
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        return [folder / Path(name).name for name in sorted(names)]
-    raise CheckpointError(f"{folder} has neither model.safetensors nor pytorch_model.bin")
-
-
-def _tensors(file: Path) -> dict[str, Tensor]:
-    if not file.is_file():
-        raise CheckpointError(f"no checkpoint at {file}")
-    try:
-        if file.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(file)
-        found = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise CheckpointError(f"{file} cannot be read as tensors alone: {str(error).splitlines()[0]}") from error
-    if not isinstance(found, Mapping) or not all(isinstance(value, Tensor) for value in found.values()):
-        raise CheckpointError(f"{file} holds no state dict")
-    return dict(found)

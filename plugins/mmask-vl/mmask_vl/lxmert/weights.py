@@ -29,13 +29,7 @@ class LxmertWeights:
 
     def read(self, path: Path) -> Mapping[str, Tensor]:
         """Published name -> tensor, on the host. Raises CheckpointError."""
-        path = Path(path)
-        if path.is_dir():
-            found = [path / name for name in ("model.safetensors", "pytorch_model.bin") if (path / name).is_file()]
-            if not found:
-                raise CheckpointError(f"{path} has neither model.safetensors nor pytorch_model.bin")
-            path = found[0]
-        tensors = read_tensors(path, inner=("model", "state_dict"))
+        tensors = read_tensors(Path(path), inner=("model", "state_dict"))
         made = {_modern(name.removeprefix("module.")): value for name, value in tensors.items()}
         return {name: value for name, value in made.items() if not name.endswith(_SKIPPED)}
 
