@@ -117,7 +117,7 @@ def _charts(rows: Sequence[Row], recipe: Row) -> str:
         cards.append(_card(title, chart([line], label=title, percent=percent, zero=True)))
     cards += _probes(rows)
     said = _metrics(rows, recipe)
-    cards += [_metric(name, names, rows) for name, names in said.items()]
+    cards += [card for name, names in said.items() for card in _metric(name, names, rows)]
     terms = [name for name in _terms(rows) if name not in {one for names in said.values() for one in names}]
     if len(terms) > 1:
         cards.append(_card("Loss terms", chart(_both(terms, "", rows), label="loss terms", wide=True), wide=True))
@@ -147,10 +147,15 @@ def _metrics(rows: Sequence[Row], recipe: Row) -> dict[str, list[str]]:
     return {one: found for one, found in told.items() if found}
 
 
-def _metric(objective: str, names: Sequence[str], rows: Sequence[Row]) -> str:
-    lines = _both(names, f"{objective}_", rows)
-    share = all(0 <= y <= 1 for line in lines for _, y in line.points)
-    return _card(f"Metrics of {objective}", chart(lines, label=f"metrics of {objective}", percent=share, zero=share))
+def _metric(objective: str, names: Sequence[str], rows: Sequence[Row]) -> Iterator[str]:
+    """Shares on one chart and other numbers on another, or nothing would be seen of the smaller."""
+    shares = [name for name in names if all(0 <= y <= 1 for own in (name, f"val_{name}") for _, y in _of(rows, own))]
+    others = [name for name in names if name not in shares]
+    for chosen, share in ((shares, True), (others, False)):
+        if chosen:
+            lines = _both(chosen, f"{objective}_", rows)
+            body = chart(lines, label=f"metrics of {objective}", percent=share, zero=share)
+            yield _card(f"Metrics of {objective}", body)
 
 
 def _both(names: Sequence[str], before: str, rows: Sequence[Row]) -> list[Series]:

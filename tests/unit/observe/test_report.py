@@ -89,6 +89,15 @@ def test_metrics_of_an_objective_have_a_chart_of_their_own(tmp_path: Path) -> No
     assert "<h3>Tokens a second" in page
 
 
+def test_shares_and_large_numbers_have_a_chart_each(tmp_path: Path) -> None:
+    (tmp_path / "recipe.toml").write_text('name = "x"\n[objectives.pair]\nuse = "contrast"\n')
+    rows = [{"step": s, "loss": 2.0, "pair": 2.0, "pair_accuracy": 0.1, "pair_scale": 14.0} for s in (1, 2)]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    shares, others = write_report(tmp_path).read_text().split("Metrics of pair")[1:]
+    assert '"percent": true' in shares and "scale" not in shares.partition("</figure>")[0]
+    assert '"percent": false' in others and "accuracy" not in others.partition("</figure>")[0]
+
+
 def test_pictures_that_are_wide_are_shown_at_their_size(tmp_path: Path) -> None:
     (tmp_path / "recipe.toml").write_text('name = "x"\n')
     write_png(tmp_path / "figures" / "step-000001.png", np.zeros((4, 900, 3), np.uint8))
