@@ -43,7 +43,7 @@ def _figure(step: int, path: Path) -> str:
 def _moving(path: Path, name: str) -> str:
     if not path.is_file():
         return ""
-    return f'<img alt="moving reconstruction {name}" src="{embedded(path)}">'
+    return f'<img class="moving" alt="moving reconstruction {name}" src="{embedded(path)}">'
 
 
 def embedded(path: Path) -> str:
