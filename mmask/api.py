@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from mmask.library import load_run  # noqa: F401
     from mmask.loss.weighing import weighed  # noqa: F401
     from mmask.mask.partners import partners  # noqa: F401
+    from mmask.observe.sheet import StoredSheet  # noqa: F401
     from mmask.protocols import *  # noqa: F403
     from mmask.recipe.schema import *  # noqa: F403
     from mmask.tokenize.grid import grid_shape, patchify, unpatchify  # noqa: F401
@@ -94,6 +95,7 @@ _TABLE = {
     "mmask.train.objective": ("MaskedObjective",),
     "mmask.train.model": ("MaskedModel", "PlanMaker", "ViewMaker"),
     "mmask.train.pairs": ("Belongs", "PairScores", "every_pair"),
+    "mmask.observe.sheet": ("StoredSheet",),
     "mmask.train.preview": ("preview_scene",),
     "mmask.train.program": ("Program", "Task"),
     "mmask.layers.ranks": ("across_ranks",),
