@@ -47,7 +47,7 @@ class StoredSheet:
         try:
             made, told = self.picture(Sample(SampleId("", "", key), stored))
             sheet.paste(Image.fromarray(made), at)
-            lines = [f"{key}  {told}", self._about(stored)]
+            lines = [f"{key} · {told}" if told else key, self._about(stored)]
         except SampleError as error:
             right, bottom = at[0] + wide - 1, at[1] + high - 1
             draw.rectangle((*at, right, bottom), outline="#c00", fill="#fee")
@@ -67,7 +67,7 @@ class StoredSheet:
                 found += [str(known[name]) for name in self.names if isinstance(known, dict) and name in known]
             except ValueError:
                 found.append("json cannot be read")
-        return " · ".join(found)
+        return " · ".join(dict.fromkeys(found))  # captions are often names
 
 
 def _fitted(draw: ImageDraw.ImageDraw, text: str, font: Any, width: int) -> str:
